@@ -1,0 +1,152 @@
+"""Septet from Python: the verbs of the command line as functions.
+
+    septet.train("recipe.yaml", "train.lr=1e-4", run="runs/first")
+    septet.train({"task": {"name": "classify", "text": "body", "label": "team"}}, data={"train": table})
+
+A recipe is a file, a dict or a `Recipe`; `data` takes tables (pandas, polars, pyarrow, `datasets.Dataset`, lists of dicts) instead of
+the recipe's files. Results have `to_json()` and `text()`. Nothing is printed: pass `listen` to be told of the progress.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from septet.progress import Listen, quiet
+
+if TYPE_CHECKING:
+    from septet.model.predictor import Predictor
+    from septet.recipe import Recipe
+
+    Source = str | Path | Mapping[str, Any] | Recipe
+
+
+def init(data: str | Path, *, text: str | Sequence[str] | None = None, label: str | None = None, model: str | None = None, out: str | Path | None = None) -> str:
+    """Return a commented starter recipe for a data file; see `septet.init.init`."""
+    from septet.init import init as verb
+
+    return verb(data, text=text, label=label, model=model, out=out)
+
+
+def prepare(recipe: Source, *overrides: str, run: str | Path | None = None, code: Sequence[str] = (), data: Any = None, listen: Listen = quiet) -> Any:
+    """Read, clean, de-duplicate, split and audit the data of a recipe; the ledger accounts for every row."""
+    from septet import journey
+
+    return journey.prepare(recipe, overrides, run=run, code=code, tables=tables(data), listen=listen)
+
+
+def check(recipe: Source, *overrides: str, run: str | Path | None = None, code: Sequence[str] = (), data: Any = None, listen: Listen = quiet) -> Any:
+    """Prepare, load the model, look at the machine, and estimate memory and time."""
+    from septet import journey
+
+    return journey.check(recipe, overrides, run=run, code=code, tables=tables(data), listen=listen)
+
+
+def train(
+    recipe: Source,
+    *overrides: str,
+    run: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    code: Sequence[str] = (),
+    data: Any = None,
+    listen: Listen = quiet,
+) -> Any:
+    """Train, and leave an artifact in the run folder.
+
+    Args:
+        recipe: a file, a dict, or a `Recipe`.
+        overrides: `train.lr=1e-4` and the like.
+        run: the run folder; a fresh one under `runs/` when None.
+        resume: go on from the newest checkpoint of `run`.
+        force: resume although the recipe has changed since.
+        code: plug-in files.
+        data: one table to learn from, or tables by split (`train`, `validation`, `test`).
+        listen: told of all progress.
+    """
+    from septet import journey
+
+    return journey.train(recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen)
+
+
+def run(
+    recipe: Source,
+    *overrides: str,
+    run: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    code: Sequence[str] = (),
+    data: Any = None,
+    listen: Listen = quiet,
+) -> Any:
+    """All seven stages in order. Arguments as in `train`."""
+    from septet import journey
+
+    return journey.run_all(recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen)
+
+
+def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
+    """Score a run's model and its baselines, diagnose, and write the report; `on` names other labelled data."""
+    from septet import journey
+
+    return journey.evaluate(folder, on=on, listen=listen)
+
+
+def deploy(folder: str | Path, *, to: str | None = None, listen: Listen = quiet) -> Any:
+    """Write the packages of a run's model and prove them equal to it."""
+    from septet import journey
+
+    return journey.deploy(folder, to=to, listen=listen)
+
+
+def serve(folder: str | Path, *, host: str | None = None, port: int | None = None, log_text: bool | None = None, listen: Listen = quiet) -> Any:
+    """Answer requests over HTTP until stopped."""
+    from septet import journey
+
+    return journey.serve(folder, host=host, port=port, log_text=log_text, listen=listen)
+
+
+def predict(folder: str | Path, source: Any, *, out: str | None = None, listen: Listen = quiet) -> Any:
+    """Answer the rows of a file."""
+    from septet import journey
+
+    return journey.predict(folder, source, out=out, listen=listen)
+
+
+def monitor(folder: str | Path, *, log: str | None = None, listen: Listen = quiet) -> Any:
+    """Compare the requests that were served with the training profile."""
+    from septet import journey
+
+    return journey.monitor(folder, log=log, listen=listen)
+
+
+def load(folder: str | Path, *, device: str | None = None, code: Sequence[str] = ()) -> Predictor:
+    """Return the predictor of a model folder, or of a run folder that holds one; its files are checked against their hashes."""
+    from septet.model.predictor import Predictor
+
+    return Predictor.load(folder, device=device, code=code)
+
+
+def list(kind: str) -> dict[str, str]:
+    """Return the names registered under a kind (task, method, metric, baseline, export, input), each with its summary."""
+    from septet import registry
+
+    return {name: registry.summary(kind, name) for name in registry.names(kind)}
+
+
+def tables(data: Any) -> dict[str, Any] | None:
+    """Return tables by split; a single table is train.
+
+    A dict is tables by split, unless it is a table itself: columns of values.
+    """
+    if data is None:
+        return None
+    if isinstance(data, Mapping) and not all(isinstance(value, (builtins.list, tuple)) and not _rows(value) for value in data.values()):
+        return dict(data)
+    return {"train": data}
+
+
+def _rows(value: Sequence[Any]) -> bool:
+    return bool(value) and isinstance(value[0], Mapping)

@@ -1,0 +1,89 @@
+"""A data set in the making: its splits, the ledger of every row, and what was found so far.
+
+Each stage of `prepare` is a function that takes the draft and changes it; rows leave it only through `keep`, which books them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from septet.data.ledger import Ledger
+from septet.data.rows import Rows
+from septet.errors import RecipeError
+from septet.registry import suggest
+from septet.report import Finding, Level, Report
+
+LIFTABLE = ("data-leak", "label-looks-missing", "label-missing", "label-unseen", "validation-is-test")
+
+
+@dataclass(slots=True)
+class Draft:
+    """What the stages work on.
+
+    Args:
+        splits: `train`, `validation`, `test` or `test.<name>` -> rows.
+        allow: slugs of the blockers that `data.allow` lifts.
+    """
+
+    splits: dict[str, Rows]
+    allow: Collection[str] = ()
+    ledger: Ledger = field(default_factory=Ledger)
+    report: Report = field(default_factory=Report)
+
+    @property
+    def tests(self) -> list[str]:
+        return [split for split in self.splits if is_test(split)]
+
+    def allows(self, slug: str) -> bool:
+        return slug in self.allow
+
+    def keep(self, split: str, indices: Sequence[int], reason: str) -> None:
+        """Keep the rows at `indices`, in that order; the others are dropped for `reason`."""
+        rows = self.splits[split]
+        self.ledger.drop(split, reason, len(rows) - len(indices))
+        self.splits[split] = rows.take(indices)
+
+    def find(
+        self, slug: str, level: Level, message: str, *, fix: str = "", evidence: dict[str, Any] | None = None
+    ) -> None:
+        """Add a finding; a blocker that `data.allow` lifts becomes a warning."""
+        found = Finding(slug, level, message, fix, evidence or {})
+        if level == "blocker" and slug in LIFTABLE:
+            if self.allows(slug):
+                found = dataclasses.replace(found, level="warning", message=f"{message} Allowed by data.allow.", fix="")
+            else:
+                found = dataclasses.replace(
+                    found, fix=f"{fix}; or lift it: data.allow: [{slug}]" if fix else f"data.allow: [{slug}]"
+                )
+        self.report.add(found)
+
+
+def is_test(split: str) -> bool:
+    """Whether a split's name is that of a test set."""
+    return split == "test" or split.startswith("test.")
+
+
+def check_allowed(allow: Sequence[str]) -> None:
+    """Check that `data.allow` names blockers that can be lifted.
+
+    Raises:
+        RecipeError: it names something else.
+    """
+    for slug in allow:
+        if slug not in LIFTABLE:
+            raise RecipeError(
+                "data.allow names no blocker that can be lifted.",
+                received=slug,
+                hint=suggest(slug, list(LIFTABLE)) or ", ".join(LIFTABLE),
+            )
+
+
+def share(part: int, whole: int) -> str:
+    """Return `12 of 4,000 rows (0.3 %)`."""
+    percent = 100 * part / max(1, whole)
+    return (
+        f"{part:,} of {whole:,} rows ({percent:.1f} %)" if percent >= 0.1 or not part else f"{part:,} of {whole:,} rows"
+    )

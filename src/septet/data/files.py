@@ -1,0 +1,214 @@
+"""Raw files: finding them, reading their bytes, unpacking gzip, decoding.
+
+A path in a recipe is a file, a folder (its tables, sorted by name), a pattern with `*`, or a list of these. Bytes are
+read once and hashed on the way. Left out: URLs and archives; the messages say what to do instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from septet.data.table import Stamp
+from septet.errors import DataError, RecipeError, UsageError
+
+FORMATS = {
+    ".csv": "csv",
+    ".txt": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+GZIP = b"\x1f\x8b"
+RATIO, FREE_BYTES = 200, 50_000_000  # real text packs 3 to 20 times; a bomb a thousand times
+_CHUNK = 1 << 20
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def find_files(source: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the files a source names, in order.
+
+    Raises:
+        UsageError: one is missing, or a folder holds no table.
+    """
+    if isinstance(source, (list, tuple)):
+        return [path for item in source for path in find_files(item)]
+    text = str(source)  # type: ignore[arg-type]
+    if "://" in text:
+        raise UsageError(
+            "Data are read from files on this machine.",
+            received=text,
+            hint="download it first, or name a hub data set: data.hub: {path: owner/name}",
+        )
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.exists():
+        return [path]
+    if "*" in path.name and path.parent.is_dir():
+        found = sorted(p for p in path.parent.glob(path.name) if p.is_file() and not p.name.startswith("."))
+        if found:
+            return found
+    raise _missing(path)
+
+
+def format_of(path: Path) -> str:
+    """Return the format a file's name says.
+
+    Raises:
+        RecipeError: the ending is none of those read here.
+    """
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    name = FORMATS.get(suffixes[-1]) if suffixes else None
+    if name is None:
+        excel = suffixes and suffixes[-1] in (".xlsx", ".xls", ".ods")
+        hint = "save the sheet as CSV (UTF-8)" if excel else "data.format: csv   (or tsv, json, jsonl, parquet)"
+        raise RecipeError(
+            "The file's ending does not say its format.", where=shown(path), received=path.name, hint=hint
+        )
+    return name
+
+
+def read_bytes(path: Path) -> tuple[bytes, Stamp]:
+    """Return a file's bytes, unpacked when it is gzip, and its stamp (taken before reading).
+
+    Raises:
+        DataError: the file is empty, a damaged gzip, an archive, or unpacks to far more than real data do.
+    """
+    status = path.stat()
+    raw = path.read_bytes()
+    stamp = Stamp(str(path.resolve()), status.st_size, status.st_mtime_ns, hashlib.sha256(raw).hexdigest())
+    if not raw:
+        raise DataError("The file is empty.", where=shown(path))
+    if raw[:2] == GZIP:
+        raw = _unpack(raw, path)
+    if raw[:4] == b"PK\x03\x04":
+        raise DataError(
+            "The file is a zip archive or a spreadsheet, not a table of text.",
+            where=shown(path),
+            hint="unpack it, or save the sheet as CSV (UTF-8)",
+        )
+    return raw, stamp
+
+
+def decode(raw: bytes, path: Path, *, encoding: str = "utf-8") -> str:
+    """Return the text of a file, without a byte order mark.
+
+    Raises:
+        RecipeError: there is no such encoding.
+        DataError: a byte does not fit; names its line.
+    """
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding.lower().replace("-", "") == "utf8":
+        raise DataError("The file is UTF-16, not utf-8.", where=f"{shown(path)} line 1", hint="data.encoding: utf-16")
+    try:
+        text = raw.decode(encoding)
+    except LookupError:
+        raise RecipeError(
+            "data.encoding is no encoding known here.", received=encoding, hint="utf-8, latin-1, cp1252, utf-16"
+        ) from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"Byte 0x{raw[error.start]:02x} is not valid {encoding}.",
+            where=f"{shown(path)} line {line}",
+            hint="data.encoding: latin-1   (what older Western files use), or save the file as UTF-8",
+        ) from None
+    text = text.removeprefix("\ufeff")
+    nul = text.find("\0")
+    if nul >= 0:
+        raise DataError(
+            "There is a NUL byte in the text.",
+            where=f"{shown(path)} line {text.count(chr(10), 0, nul) + 1}",
+            hint="the file is binary, damaged, or of another encoding (data.encoding: utf-16)",
+        )
+    if not text.strip():
+        raise DataError("The file is empty.", where=shown(path))
+    return text
+
+
+def shown(path: Path) -> str:
+    """Return the path as messages show it: relative where that is shorter to read."""
+    full = path.absolute()
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(path)
+
+
+def _folder(folder: Path) -> list[Path]:
+    found = [
+        p
+        for p in sorted(folder.iterdir())
+        if p.is_file() and p.name[0] not in "._" and _ending(p) in FORMATS and _ending(p) != ".txt"
+    ]
+    if not found:
+        raise UsageError("The folder holds no table (csv, tsv, json, jsonl, parquet; .gz too).", where=shown(folder))
+    splits = {
+        _SPLITS[word]
+        for p in found
+        if (word := p.name.lower().replace("-", ".").replace("_", ".").split(".")[0]) in _SPLITS
+    }
+    if len(splits) > 1:
+        raise RecipeError(
+            f"The folder holds files of several splits ({', '.join(p.name for p in found[:6])}); together they would leak.",
+            where=shown(folder),
+            hint=f"name the file: {shown(found[0])}",
+        )
+    return found
+
+
+def _ending(path: Path) -> str:
+    return Path(path.name[:-3]).suffix.lower() if path.name.lower().endswith(".gz") else path.suffix.lower()
+
+
+def _missing(path: Path) -> UsageError:
+    folder = path.parent
+    if not folder.is_dir():
+        return UsageError("There is no such file, nor its folder.", where=str(path))
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    near = (
+        difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+        or [n for n in names if _ending(Path(n)) in FORMATS][:5]
+    )
+    return UsageError(
+        "There is no such file.", where=str(path), hint=f"in that folder: {', '.join(near)}" if near else None
+    )
+
+
+def _unpack(raw: bytes, path: Path) -> bytes:
+    limit = max(FREE_BYTES, RATIO * len(raw))
+    out = io.BytesIO()
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
+            while chunk := packed.read(_CHUNK):
+                if out.tell() + len(chunk) > limit:
+                    raise DataError(
+                        f"The gzip file unpacks to more than {RATIO} times its size; that is no table.",
+                        where=shown(path),
+                        hint="unpack it yourself if you trust it",
+                    )
+                out.write(chunk)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"The gzip file is damaged or cut short ({error}).", where=shown(path), hint="copy or download it again"
+        ) from None
+    if not out.tell():
+        raise DataError("The file is empty.", where=shown(path))
+    return out.getvalue()

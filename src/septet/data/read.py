@@ -1,0 +1,77 @@
+"""Read any table: CSV, TSV, JSON, JSON lines, Parquet, .gz of the text ones, folders and lists of these, or memory.
+
+`read("tickets.csv").rows()` gives dicts with every value as written: the text "NA" stays text. Errors name the file and
+the line. The formats live in `delimited`, `jsonl` and `parquet`; tables in memory in `memory`, hub data in `hub`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from septet.data import delimited, jsonl, parquet
+from septet.data.files import decode, find_files, format_of, read_bytes, shown
+from septet.data.memory import read_memory
+from septet.data.table import Part, Table, concatenate, require_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files are read: `format` (auto: from the ending), `encoding`, `delimiter` (None: detected)."""
+
+    format: str = "auto"
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+
+
+def read(
+    source: Any, *, reading: Reading | None = None, columns: Mapping[str, str] | None = None, name: str = "data"
+) -> Table:
+    """Return the table a source holds.
+
+    Args:
+        source: a path, a list of paths, or a table in memory.
+        columns: column -> the recipe key that names it; they must be in every file. None: whatever is there.
+        name: what messages call a table in memory.
+
+    Raises:
+        UsageError: a file is missing, or the value is no table.
+        RecipeError: a column is missing.
+        DataError: a file cannot be read as its format; names file and line.
+    """
+    if isinstance(source, (str, Path)) or _are_paths(source):
+        paths = find_files(source)
+        return concatenate([read_file(path, reading=reading, columns=columns) for path in paths])
+    table = read_memory(source, name, columns=list(columns) if columns else None)
+    require_columns(list(table.columns), dict(columns or {}), where=name)
+    return table
+
+
+def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[str, str] | None = None) -> Table:
+    """Return the table of one file; see `read`."""
+    reading = reading or Reading()
+    kind = reading.format if reading.format != "auto" else format_of(path)
+    name = shown(path)
+    raw, stamp = read_bytes(path)
+    lines: Sequence[int] | None = None
+    if kind == "parquet":
+        found: dict[str, list[Any]] = parquet.parse(raw, name, columns=list(columns) if columns else None)
+    else:
+        text = decode(raw, path, encoding=reading.encoding)
+        if kind == "jsonl":
+            found, lines = jsonl.parse_lines(text, name)
+        elif kind == "json":
+            found, lines = jsonl.parse(text, name)
+        else:
+            parsed, lines = delimited.parse(
+                text, name, delimiter=reading.delimiter or ("\t" if kind == "tsv" else None)
+            )
+            found = dict(parsed)
+    require_columns(list(found), dict(columns or {}), where=name)
+    return Table(found, [Part(name, 0, lines)], [stamp])
+
+
+def _are_paths(source: Any) -> bool:
+    return isinstance(source, (list, tuple)) and bool(source) and all(isinstance(item, (str, Path)) for item in source)

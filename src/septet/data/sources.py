@@ -1,0 +1,129 @@
+"""Where each split comes from: files, a hub data set, or a table in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from septet.data.draft import is_test
+from septet.data.files import find_files
+from septet.data.hub import read_hub
+from septet.data.read import Reading, read
+from septet.data.rows import Rows
+from septet.data.schema import Schema
+from septet.data.table import Stamp, Table
+from septet.errors import RecipeError, UsageError
+
+IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a table from Python
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One split's source: `paths`, or a `table` in memory, or the split `hub_split` of the hub data set at `hub`."""
+
+    split: str
+    paths: tuple[Path, ...] = ()
+    table: Any = None
+    hub: str | None = None
+    hub_split: str = ""
+
+    @property
+    def address(self) -> list[str]:
+        """What names the source without opening it; part of the key under which prepared data are found again."""
+        if self.hub is not None:
+            return [f"hub {self.hub} {self.hub_split}"]
+        return ["memory"] if self.table is not None else [str(path.resolve()) for path in self.paths]
+
+    def load(self, recipe: Any, schema: Schema) -> Table:
+        """Return the table; only train must have the group column."""
+        wanted = {c: k for c, k in schema.keys.items() if self.split == "train" or c != schema.group}
+        everything = None if schema.group is not None and self.split != "train" else wanted
+        if self.hub is not None:
+            hub = recipe.data.hub
+            return read_hub(
+                self.hub,
+                self.hub_split,
+                name=hub.name,
+                revision=hub.revision,
+                columns=list(everything) if everything else None,
+            )
+        if self.table is not None:
+            return read(self.table, columns=everything, name=self.split)
+        data = recipe.data
+        reading = Reading(data.format, data.encoding, data.delimiter)
+        return read(list(self.paths), reading=reading, columns=everything)
+
+
+def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[Source]:
+    """Return the source of each split that is given, train first, then validation, then the tests.
+
+    Raises:
+        UsageError: a file is missing, or `tables` has a split that does not exist.
+        RecipeError: a sample is asked of a split that is not given.
+    """
+    found = _from_memory(tables or {})
+    data = recipe.data
+    for split in ("train", "validation"):
+        value = getattr(data, split)
+        if split not in found and value is not None:
+            found[split] = _from_files(split, value, recipe)
+    tests = data.test if isinstance(data.test, dict) else {} if data.test is None else {"": data.test}
+    for name, value in tests.items():
+        split = f"test.{name}" if name else "test"
+        if split not in found:
+            found[split] = _from_files(split, value, recipe)
+    for split, hub_split in (data.hub.splits if data.hub is not None else {}).items():
+        if split not in ("train", "validation") and not is_test(split):
+            raise RecipeError(
+                "data.hub.splits maps train, validation and test to the data set's own names.",
+                received=split,
+                hint="splits: {train: train, test: test}",
+            )
+        if split not in found:
+            found[split] = Source(split, hub=_hub_path(recipe), hub_split=hub_split)
+    if "train" not in found:
+        raise UsageError("There are no rows to train on.", hint="data.train: FILE, or tables={'train': …} from Python")
+    _check_sample(data.sample, set(found))
+    return sorted(found.values(), key=lambda s: (is_test(s.split), s.split != "train"))
+
+
+def content_stamp(split: str, rows: Rows) -> Stamp:
+    """Return the stamp of a table in memory: a hash of the columns in use."""
+    content = json.dumps([rows.texts, rows.labels, rows.groups], ensure_ascii=True).encode()
+    return Stamp(f"memory:{split}", len(content), 0, hashlib.sha256(content).hexdigest())
+
+
+def _from_memory(tables: Mapping[str, Any]) -> dict[str, Source]:
+    for split in tables:
+        if split not in ("train", "validation") and not is_test(split):
+            raise UsageError("A table's name is train, validation, test or test.NAME.", received=split)
+    return {split: Source(split, table=table) for split, table in tables.items() if table is not None}
+
+
+def _from_files(split: str, value: Any, recipe: Any) -> Source:
+    names = [value] if isinstance(value, str) else list(value)
+    if IN_MEMORY in names:
+        raise UsageError(
+            f"The recipe's {split} rows were a table in memory.", hint=f"give them again: tables={{'{split}': table}}"
+        )
+    return Source(split, paths=tuple(find_files([recipe.path(name) for name in names])))
+
+
+def _hub_path(recipe: Any) -> str:
+    local = recipe.path(recipe.data.hub.path)
+    return str(local) if Path(local).is_dir() else recipe.data.hub.path
+
+
+def _check_sample(sample: Any, given: set[str]) -> None:
+    if sample is None:
+        return
+    for split in ("validation", "test"):
+        if getattr(sample, split) is not None and not any(g == split or g.startswith(f"{split}.") for g in given):
+            raise RecipeError(
+                f"data.sample.{split} draws from a {split} split that is given; here it is cut from train.",
+                hint=f"give data.{split}, or set its size with data.split.{split}",
+            )

@@ -1,0 +1,259 @@
+"""Prepared data on disk: one folder a preparation, named by the hash of everything that went into it.
+
+`prepared/<hash>/` holds a Parquet file for each split and `manifest.json` with the sha256 of each. The folder is written
+under a temporary name and renamed, so that a reader, or a second process preparing the same data, sees all of it or nothing.
+`Prepared.rows(split)` opens that split's file only; a file that is not what the manifest says is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from septet.data.draft import is_test
+from septet.data.ledger import Ledger
+from septet.data.rows import Rows, row_ids
+from septet.data.schema import Schema
+from septet.data.table import Stamp
+from septet.errors import DataError, UsageError
+from septet.report import Finding, Report
+from septet.run import Run, sync_folder, write_atomic
+
+FORMAT = 1  # raise it when the same raw files give other prepared rows
+MANIFEST = "manifest.json"
+ROW = "_row"
+
+
+class Prepared:
+    """Prepared data: splits, labels, ledger and findings; rows are read when asked for."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]):
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Prepared:
+        """Open a folder of prepared data.
+
+        Raises:
+            UsageError: the folder is missing, or holds no prepared data.
+            DataError: its manifest is damaged, or of a format this version does not read.
+        """
+        path = Path(path)
+        file = path / MANIFEST
+        if not file.is_file():
+            raise UsageError("The folder holds no prepared data.", where=str(path), hint="septet prepare RECIPE")
+        try:
+            manifest = json.loads(file.read_text())
+            known = manifest["format"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(
+                "The manifest of the prepared data is damaged.", where=str(file), hint=_again(path)
+            ) from None
+        if known != FORMAT:
+            raise DataError(
+                f"The prepared data have format {known}; this version reads {FORMAT}.",
+                where=str(file),
+                hint=_again(path),
+            )
+        return cls(path, manifest)
+
+    @classmethod
+    def of(cls, run: Run) -> Prepared:
+        """Open the prepared data a run points to.
+
+        Raises:
+            UsageError: the run was not prepared yet, or its prepared data are gone.
+        """
+        return cls.open((run.path / run.read_json("data.json")["prepared"]).resolve())
+
+    @property
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """Split -> `rows`, `file`, `sha256`, `bytes`."""
+        return self.manifest["splits"]
+
+    @property
+    def tests(self) -> list[str]:
+        """The names of the test splits."""
+        return [split for split in self.splits if is_test(split)]
+
+    @property
+    def labels(self) -> list[str]:
+        return self.manifest["labels"]
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger.from_json(self.manifest["ledger"])
+
+    @property
+    def findings(self) -> Report:
+        return Report(Finding.from_json(value) for value in self.manifest["findings"])
+
+    def rows(self, split: str) -> list[dict[str, Any]]:
+        """Return the rows of a split as dicts with `_row` (its id) and the recipe's columns.
+
+        Raises:
+            UsageError: there is no such split.
+            DataError: its file is missing or is not the one that was written.
+        """
+        if split not in self.splits:
+            raise UsageError(
+                f"There is no split {split!r}.", where=str(self.path), hint=f"its splits: {', '.join(self.splits)}"
+            )
+        file = self.path / self.splits[split]["file"]
+        raw = file.read_bytes() if file.is_file() else None
+        if raw is None or hashlib.sha256(raw).hexdigest() != self.splits[split]["sha256"]:
+            state = "missing" if raw is None else "damaged: its sha256 is not that of the manifest"
+            raise DataError(f"The prepared file of {split} is {state}.", where=str(file), hint=_again(self.path))
+        import pyarrow.parquet as pq
+
+        return pq.read_table(io.BytesIO(raw)).to_pylist()
+
+    def intact(self) -> bool:
+        """Whether every file is there with the size it had; no file is opened."""
+        for facts in self.splits.values():
+            file = self.path / facts["file"]
+            if not file.is_file() or file.stat().st_size != facts["bytes"]:
+                return False
+        return True
+
+    def to_json(self, run: Run) -> dict[str, Any]:
+        """Return what a run's `data.json` holds; the folder is relative to the run, so that both can move."""
+        facts = {name: self.manifest[name] for name in ("splits", "ledger", "findings", "labels", "profile", "raw")}
+        return {
+            "prepared": os.path.relpath(self.path.resolve(), run.path.resolve()),
+            "hash": self.manifest["hash"],
+            **facts,
+        }
+
+
+def fingerprint(*facts: Any) -> str:
+    """Return the name of prepared data: a hash of JSON facts and the format."""
+    text = json.dumps([FORMAT, *facts], sort_keys=True, ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def find(root: Path, key: str) -> Prepared | None:
+    """Return prepared data with this key whose raw files are unchanged; no raw file and no split is opened."""
+    for file in sorted(root.glob(f"*/{MANIFEST}")):
+        try:
+            prepared = Prepared.open(file.parent)
+        except (DataError, UsageError):
+            continue  # of another format, or being replaced: the raw files are read again
+        raw = prepared.manifest["raw"]
+        if (
+            prepared.manifest["key"] == key
+            and raw
+            and all(_stamp(entry).fresh() for entry in raw)
+            and prepared.intact()
+        ):
+            return prepared
+    return None
+
+
+def existing(root: Path, name: str, *, key: str, raw: Sequence[dict[str, Any]]) -> Prepared | None:
+    """Return prepared data of this name if every file is what its manifest says; its raw stamps are brought up to date."""
+    folder = root / name
+    try:
+        prepared = Prepared.open(folder)
+    except (DataError, UsageError):
+        return None
+    for facts in prepared.splits.values():
+        file = folder / facts["file"]
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != facts["sha256"]:
+            return None
+    if (prepared.manifest["key"], prepared.manifest["raw"]) != (key, list(raw)):
+        prepared.manifest |= {"key": key, "raw": list(raw)}
+        write_atomic(folder / MANIFEST, _json(prepared.manifest))
+    return prepared
+
+
+def write(root: Path, name: str, *, splits: dict[str, Rows], schema: Schema, facts: dict[str, Any]) -> Prepared:
+    """Write prepared data and return them; safe when several processes write the same name.
+
+    Args:
+        facts: what the manifest holds beside the splits: key, raw, labels, ledger, findings, profile.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary.mkdir()
+    try:
+        files = {}
+        for split, rows in splits.items():
+            raw = _parquet(rows, schema)
+            write_atomic(temporary / f"{split}.parquet", raw)
+            files[split] = {
+                "rows": len(rows),
+                "file": f"{split}.parquet",
+                "sha256": hashlib.sha256(raw).hexdigest(),
+                "bytes": len(raw),
+            }
+        manifest = {"format": FORMAT, "hash": name, "columns": asdict(schema), "splits": files, **facts}
+        write_atomic(temporary / MANIFEST, _json(manifest))
+        _publish(temporary, root / name)
+        sync_folder(root)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    found = existing(root, name, key=facts["key"], raw=facts["raw"])
+    if found is None:
+        raise DataError("The prepared data are not what was written.", where=str(root / name), hint=_again(root / name))
+    return found
+
+
+def raw_entry(split: str, stamp: Stamp) -> dict[str, Any]:
+    """Return a raw file as the manifest records it."""
+    return {"split": split, **asdict(stamp)}
+
+
+def _stamp(entry: dict[str, Any]) -> Stamp:
+    return Stamp(entry["path"], entry["size"], entry["mtime_ns"], entry["sha256"])
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Rename the finished folder into place; a whole one that another process put there first stays."""
+    for _ in range(10):
+        with contextlib.suppress(OSError):
+            temporary.rename(folder)
+            return
+        if not folder.exists():
+            temporary.rename(folder)  # not taken: the error, such as no permission, is the caller's to see
+            return
+        manifest = json.loads((temporary / MANIFEST).read_text())
+        if existing(folder.parent, folder.name, key=manifest["key"], raw=manifest["raw"]) is not None:
+            return
+        aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.damaged.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _parquet(rows: Rows, schema: Schema) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {ROW: pa.array(row_ids(rows), pa.int64())}
+    for place, column in enumerate(schema.texts):
+        columns[column] = pa.array([texts[place] for texts in rows.texts], pa.string())
+    columns[schema.label] = pa.array(rows.labels, pa.string())
+    if schema.group is not None and schema.group not in columns:
+        columns[schema.group] = pa.array(rows.groups or [None] * len(rows), pa.string())
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _again(path: Path) -> str:
+    return f"remove the folder {path} and prepare again"

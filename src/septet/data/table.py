@@ -1,0 +1,118 @@
+"""A table as it was read: columns of values, and where each row came from.
+
+Every reader returns a `Table`. Values are kept as the source has them (text stays text, a missing value is None);
+`where(i)` names the file and the line, or the row where a format has no lines, for messages and findings.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from septet.errors import RecipeError
+from septet.registry import suggest
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What identifies one raw file: enough to see later, without opening it, that it is unchanged.
+
+    A remote data set has `hf://…` for a path: what was read once is used again until its prepared folder is removed.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    def fresh(self) -> bool:
+        """Whether the file still has the size and the time it had when it was read."""
+        if self.path.startswith("hf://"):
+            return True
+        try:
+            now = Path(self.path).stat()
+        except OSError:
+            return False
+        return (now.st_size, now.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one file in a table: `start` is the index of its first row, `lines` the line each row begins on."""
+
+    name: str
+    start: int
+    lines: Sequence[int] | None = None
+
+
+@dataclass(slots=True)
+class Table:
+    """Columns of equal length.
+
+    Args:
+        columns: name -> values.
+        parts: the files (or the one in-memory table) the rows came from, in order.
+        stamps: the raw files, for the manifest; empty for a table in memory.
+    """
+
+    columns: dict[str, list[Any]]
+    parts: list[Part]
+    stamps: list[Stamp] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    @property
+    def name(self) -> str:
+        """What messages call the table."""
+        return self.parts[0].name if len(self.parts) == 1 else f"{self.parts[0].name} and {len(self.parts) - 1} more"
+
+    def where(self, index: int) -> str:
+        """Return the place of a row, such as `tickets.csv line 17`."""
+        part = self.parts[bisect.bisect_right([p.start for p in self.parts], index) - 1]
+        own = index - part.start
+        return f"{part.name} row {own + 1}" if part.lines is None else f"{part.name} line {part.lines[own]}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows as dicts."""
+        names = list(self.columns)
+        return [dict(zip(names, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
+
+
+def require_columns(present: Sequence[str], wanted: dict[str, str], *, where: str) -> None:
+    """Check that a table has the columns a recipe names.
+
+    Args:
+        wanted: column -> the recipe key that names it.
+
+    Raises:
+        RecipeError: one is missing; says which there are.
+    """
+    for column, key in wanted.items():
+        if column not in present:
+            shown = ", ".join(list(present)[:20]) + (", …" if len(present) > 20 else "")
+            near = suggest(column, list(present))
+            raise RecipeError(
+                f"There is no column {column!r} ({key}) in the data; its columns are: {shown}.",
+                where=where,
+                hint=near or f"name one of them in {key}",
+            )
+
+
+def concatenate(tables: Sequence[Table]) -> Table:
+    """Return one table with the rows of all; a column that a table lacks is None there."""
+    if len(tables) == 1:
+        return tables[0]
+    names = list(dict.fromkeys(name for table in tables for name in table.columns))
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    parts: list[Part] = []
+    rows = 0
+    for table in tables:
+        parts += [Part(part.name, rows + part.start, part.lines) for part in table.parts]
+        rows += len(table)
+        for name in names:
+            columns[name] += table.columns.get(name) or [None] * len(table)
+    return Table(columns, parts, [stamp for table in tables for stamp in table.stamps])

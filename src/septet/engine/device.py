@@ -1,0 +1,115 @@
+"""One owner of device, precision and threads: what is there, what it multiplies, and how the model is placed on it.
+
+The precision is chosen from a measurement on this machine at the model's own shapes, never from a list of chips.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# bf16 costs rounding; below this gain it is not worth it
+WORTHWHILE = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """Measured matrix-product rates in GFLOP/s, at (tokens x hidden) @ (hidden x inner)."""
+
+    device: str
+    threads: int
+    tokens: int
+    hidden: int
+    inner: int
+    fp32: float
+    bf16: float
+    fp16: float | None = None
+
+    def rate(self, precision: str) -> float:
+        """Return the rate of a precision in GFLOP/s."""
+        return {"fp32": self.fp32, "bf16": self.bf16, "fp16": self.fp16 or self.bf16}[precision]
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: round(v, 1) if isinstance(v, float) else v for name, v in asdict(self).items()}
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """Return the device asked for, or the best one there is.
+
+    Raises:
+        UsageError: the device asked for is not there.
+    """
+    from septet.errors import UsageError
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted is None:
+        wanted = next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[wanted]:
+        raise UsageError(f"train.device is {wanted}, and this machine has none that PyTorch can use.", hint="train.device=cpu")
+    return torch.device(wanted)
+
+
+def measure_ceiling(device: torch.device, hidden: int, inner: int, tokens: int = 1024) -> Ceiling:
+    """Time the matrix product of one feed-forward layer in each precision; takes about a tenth of a second."""
+    rates = {}
+    for name in ("fp32", "bf16") + (("fp16",) if device.type == "cuda" else ()):
+        rates[name] = _rate(device, DTYPES[name], tokens, hidden, inner)
+    return Ceiling(device.type, torch.get_num_threads(), tokens, hidden, inner, **rates)
+
+
+def choose_precision(ceiling: Ceiling) -> tuple[str, str]:
+    """Return the precision and the reason for it."""
+    ratio = ceiling.bf16 / ceiling.fp32
+    measured = f"measured: bf16 {ceiling.bf16:.0f}, fp32 {ceiling.fp32:.0f} GFLOP/s"
+    if ratio >= WORTHWHILE:
+        return "bf16", f"this {ceiling.device.upper()} multiplies bf16 {ratio:.1f} times as fast as fp32 ({measured})"
+    return "fp32", f"bf16 is {ratio:.1f} times the speed of fp32 on this {ceiling.device.upper()} ({measured})"
+
+
+def place(model: nn.Module, device: torch.device, precision: str) -> nn.Module:
+    """Move a freshly loaded fp32 model to its device and compute dtype."""
+    dtype = DTYPES[precision]
+    model.to(device)
+    if dtype != torch.float32:
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def flops_per_token(model: Any) -> tuple[float, float]:
+    """Return the matrix-product operations a token costs: forward, and forward with backward.
+
+    Each weight matrix costs 2 operations a token forward, 2 for the gradient of its input and 2 for its own where it learns; the gradient of
+    an input is needed only above the lowest learning part, which is taken as all or nothing here. Embedding look-ups cost none.
+    """
+    matrices = [(m.weight.numel(), m.weight.requires_grad) for m in model.modules() if isinstance(m, nn.Linear)]
+    forward = 2.0 * sum(size for size, _ in matrices)
+    own = 2.0 * sum(size for size, learns in matrices if learns)
+    lowest = any(p.requires_grad for p in model.get_input_embeddings().parameters()) or any(learns for _, learns in matrices[:1])
+    through = forward if lowest else 2.0 * sum(size for size, _ in matrices[_first_learning(matrices) :])
+    return forward, forward + own + through
+
+
+def _first_learning(matrices: list[tuple[int, bool]]) -> int:
+    return next((i for i, (_, learns) in enumerate(matrices) if learns), len(matrices))
+
+
+def _rate(device: torch.device, dtype: torch.dtype, tokens: int, hidden: int, inner: int) -> float:
+    a = torch.randn(tokens, hidden, device=device).to(dtype)
+    b = torch.randn(inner, hidden, device=device).to(dtype)
+    best = float("inf")
+    with torch.inference_mode():
+        for i in range(6):
+            began = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if i:
+                best = min(best, time.perf_counter() - began)
+    return 2.0 * tokens * hidden * inner / best / 1e9

@@ -1,0 +1,169 @@
+"""The training loop as a generator: it yields after each update, when the state is consistent.
+
+Logging, validation, saving and stopping live in the caller, in plain Python (`septet/train.py`); the caller owns the
+`TrainState`. A loss or gradient that is not a number stops the loop before the optimiser sees it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from septet.engine import schedule
+from septet.engine.dropout import DropoutClock
+from septet.engine.optim import AdamW
+from septet.engine.plan import Planner
+from septet.engine.state import TrainState
+from septet.engine.step import backward, group_weights
+from septet.errors import SeptetError
+from septet.tasks import Batch, Example
+
+GROW_AFTER = 2000
+
+
+class TrainingError(SeptetError):
+    """Training cannot go on: the loss or the gradient is not a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One update, as `steps.jsonl` records it; `seconds` is its wall time."""
+
+    step: int
+    epoch: int
+    loss: float
+    lr: float
+    grad_norm: float
+    rows: int
+    tokens: int
+    seconds: float
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How the learning rate and the gradient's size are ruled over a run."""
+
+    lr: float
+    kind: str
+    warmup: int
+    total: int
+    clip: float | None
+
+    def at(self, step: int) -> float:
+        return self.lr * schedule.factor(self.kind, step, self.total, self.warmup)
+
+
+class Source(Protocol):
+    """Yields what an update sees: its epoch and its micro-batches."""
+
+    def group(self, step: int) -> tuple[int, list[Batch]]: ...
+
+
+class Examples:
+    """A source from encoded examples and a planner."""
+
+    def __init__(self, examples: Sequence[Example], planner: Planner, task: Any, processor: Any, device: torch.device):
+        self.examples = examples
+        self.planner = planner
+        self.task = task
+        self.processor = processor
+        self.device = device
+
+    def group(self, step: int) -> tuple[int, list[Batch]]:
+        epoch, indices = self.planner.group(step)
+        return epoch, [self._batch(micro) for micro in self.planner.micro_batches(indices)]
+
+    def _batch(self, micro: Any) -> Batch:
+        chosen = [self.examples[i] for i in micro]
+        batch = self.task.collate(chosen, self.processor, self.planner.length)
+        batch.meta = [{"size": e.size} for e in chosen]
+        batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
+        return batch
+
+
+def train_steps(model: Any, task: Any, optimizer: AdamW, source: Source, state: TrainState, *, rates: Rates, clock: DropoutClock, scaled: bool = False) -> Iterator[Step]:
+    """Yield one `Step` for each update from `state.step` to `rates.total`.
+
+    Args:
+        model: in its compute dtype, frozen parts in eval(); put into train() again at each re-entry.
+        task: gives weights and losses.
+        optimizer: over the masters.
+        source: of groups.
+        state: advanced in place before each yield.
+        rates: learning rate, schedule and clipping.
+        clock: of the dropout.
+        scaled: whether fp16's dynamic loss scaling is on.
+
+    Raises:
+        TrainingError: the loss or the gradient norm is not finite (in fp16: of the loss).
+    """
+    while state.step < rates.total:
+        began = time.perf_counter()
+        learn_mode(model)
+        epoch, batches = source.group(state.step)
+        totals = group_weights(task, batches)
+        scale = state.loss_scale if scaled else 1.0
+        loss = torch.zeros((), dtype=torch.float64)
+        for batch in batches:
+            clock.set(batch.rows, epoch, next(iter(batch.inputs.values())).device)
+            loss += backward(model, task, batch, totals, scale=scale).cpu()
+        lr = rates.at(state.step)
+        value = float(loss)
+        if not math.isfinite(value):
+            raise _not_a_number("loss", state.step, batches)
+        norm = float(optimizer.gradient_norm()) / scale
+        skipped = _update(optimizer, state, rates, lr, norm, scale, scaled, batches)
+        rows = sum(len(batch) for batch in batches)
+        tokens = sum(meta["size"] for batch in batches for meta in batch.meta)
+        seconds = time.perf_counter() - began
+        state.step += 1
+        state.rows += rows
+        state.tokens += tokens
+        state.seconds += seconds
+        yield Step(state.step, epoch, value, lr, norm, rows, tokens, seconds, skipped)
+
+
+def learn_mode(model: Any) -> None:
+    """Put what learns into train() and what is frozen into eval(): a frozen part must not drop anything."""
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters())
+        if own and not any(p.requires_grad for p in own):
+            module.eval()
+
+
+def _update(optimizer: AdamW, state: TrainState, rates: Rates, lr: float, norm: float, scale: float, scaled: bool, batches: list[Batch]) -> bool:
+    """Clip and apply the gradients; return whether fp16 overflow made it skip them."""
+    if not math.isfinite(norm):
+        if not scaled:
+            raise _not_a_number("gradient", state.step, batches)
+        optimizer.zero()
+        state.loss_scale = max(1.0, state.loss_scale / 2)
+        state.good_steps = 0
+        state.skipped += 1
+        return True
+    factor = 1.0 if rates.clip is None else min(1.0, rates.clip / (norm + 1e-6))
+    if factor / scale != 1.0:
+        optimizer.scale_gradients(factor / scale)
+    optimizer.step(lr)
+    if scaled:
+        state.good_steps += 1
+        if state.good_steps >= GROW_AFTER:
+            state.loss_scale *= 2
+            state.good_steps = 0
+    return False
+
+
+def _not_a_number(what: str, step: int, batches: list[Batch]) -> TrainingError:
+    rows = [row for batch in batches for row in batch.rows][:8]
+    return TrainingError(
+        f"The {what} is not a finite number at step {step + 1}; no weight was changed by it.",
+        where=f"rows {', '.join(f'{row & 0xFFFFFFFFFFFFFFFF:016x}' for row in rows)}{' …' if len(rows) == 8 else ''}",
+        hint="a lower train.lr, train.precision=fp32, or look at these rows",
+    )

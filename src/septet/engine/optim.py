@@ -1,0 +1,182 @@
+"""The optimiser over fp32 masters: exact AdamW, whatever dtype the model computes in.
+
+Every trainable tensor has one fp32 master. Where the model computes in fp32 the parameter is its own master; where it computes in
+bf16 or fp16, gradients are added to the master's as soon as a backward pass has them, and the parameter is rounded from the
+master after the update. An input embedding that shares no weights keeps masters and moments only for the token rows that the training set
+holds; no gradient ever reaches the others, so their only change is weight decay, applied in closed form (`settle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Masters:
+    """The fp32 truth of every trainable tensor of a model.
+
+    Args:
+        model: with `requires_grad` set by the method.
+        used_rows: by parameter name, the sorted (R,) int64 rows of an embedding that training can touch.
+    """
+
+    def __init__(self, model: nn.Module, used_rows: dict[str, torch.Tensor] | None = None):
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.used_rows = used_rows or {}
+        self.tensors: dict[str, torch.Tensor] = {}
+        self._decay: dict[str, float] = dict.fromkeys(self.used_rows, 1.0)
+        self._handles: list[Any] = []
+        for name, p in self.parameters.items():
+            self.tensors[name] = self._adopt(name, p, model)
+
+    def update_parameters(self) -> None:
+        """Round the masters into the parameters the model computes with."""
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                master = self.tensors[name]
+                if name in self.used_rows:
+                    p.data.index_copy_(0, self.used_rows[name], master.data.to(p.dtype))
+                elif master is not p:
+                    p.data.copy_(master.data)
+
+    def decay_unused(self, name: str, factor: float) -> None:
+        """Note one step's weight decay of the rows that have no master."""
+        self._decay[name] *= factor
+
+    def settle(self) -> None:
+        """Apply the weight decay noted since the last call to the rows that have no master."""
+        with torch.no_grad():
+            for name, rows in self.used_rows.items():
+                if self._decay[name] == 1.0:
+                    continue
+                p = self.parameters[name]
+                unused = torch.ones(len(p), dtype=torch.bool, device=p.device)
+                unused[rows] = False
+                p.data[unused] *= self._decay[name]
+                self._decay[name] = 1.0
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return every trainable tensor whole, in fp32 (an embedding with all its rows)."""
+        self.settle()
+        whole = {}
+        for name, p in self.parameters.items():
+            master = self.tensors[name].detach()
+            whole[name] = p.detach().float().index_copy(0, self.used_rows[name], master) if name in self.used_rows else master.clone()
+        return whole
+
+    def load_state(self, whole: dict[str, torch.Tensor]) -> None:
+        """Take the values that `state` gave.
+
+        Raises:
+            KeyError: a trainable tensor is missing.
+        """
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                value = whole[name].to(p.device)
+                if name in self.used_rows:
+                    p.data.copy_(value)
+                    self.tensors[name].data.copy_(value[self.used_rows[name]])
+                else:
+                    self.tensors[name].data.copy_(value)
+        self.update_parameters()
+
+    def release(self) -> None:
+        """Take the hooks off the parameters."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _adopt(self, name: str, p: nn.Parameter, model: nn.Module) -> torch.Tensor:
+        if name in self.used_rows:
+            rows = self.used_rows[name].to(p.device)
+            master = p.detach().float()[rows].clone()
+            place = torch.full((len(p),), -1, dtype=torch.int64, device=p.device)
+            place[rows] = torch.arange(len(rows), device=p.device)
+            model.get_submodule(name.rpartition(".")[0]).sparse = True  # type: ignore[assignment]
+            self._handles.append(p.register_post_accumulate_grad_hook(lambda q: _add_rows(q, master, place)))
+            return master
+        if p.dtype == torch.float32:
+            return p
+        master = p.detach().float().clone()
+        self._handles.append(p.register_post_accumulate_grad_hook(lambda q: _add_whole(q, master)))
+        return master
+
+
+class AdamW:
+    """Decoupled weight decay (Loshchilov & Hutter 2019) over the masters, by PyTorch's fused kernel.
+
+    Args:
+        masters: the tensors to update.
+        groups: parameter names with their weight decay, from the method.
+        betas, eps: of Adam.
+    """
+
+    def __init__(self, masters: Masters, groups: list[dict[str, Any]], *, betas: tuple[float, float], eps: float):
+        self.masters = masters
+        self.groups = groups
+        self.names = [name for group in groups for name in group["names"]]
+        tensors = [{"params": [masters.tensors[n] for n in g["names"]], "weight_decay": g["weight_decay"]} for g in groups]
+        self.inner = torch.optim.AdamW(tensors, lr=1.0, betas=betas, eps=eps, fused=True)
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the 2-norm of all gradients together, a scalar."""
+        norms = torch._foreach_norm([t.grad for t in self._tensors() if t.grad is not None])
+        return torch.linalg.vector_norm(torch.stack(norms))
+
+    def scale_gradients(self, factor: float) -> None:
+        torch._foreach_mul_([t.grad for t in self._tensors() if t.grad is not None], factor)
+
+    def step(self, lr: float) -> None:
+        """Update masters and parameters with the gradients that are there, then drop the gradients."""
+        for group in self.inner.param_groups:
+            group["lr"] = lr
+        self.inner.step()
+        for group in self.groups:
+            for name in group["names"]:
+                if name in self.masters.used_rows:
+                    self.masters.decay_unused(name, 1.0 - lr * group["weight_decay"])
+        self.zero()
+        self.masters.update_parameters()
+
+    def zero(self) -> None:
+        self.inner.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the moments and step counts by `<what>.<parameter name>`."""
+        found = {}
+        for name in self.names:
+            for what, value in self.inner.state[self.masters.tensors[name]].items():
+                found[f"{what}.{name}"] = value
+        return found
+
+    def load_state(self, saved: dict[str, torch.Tensor]) -> None:
+        """Take the values that `state` gave; nothing saved means before the first step."""
+        for name in self.names:
+            master = self.masters.tensors[name]
+            state = {what: saved[f"{what}.{name}"].to(master.device) for what in ("step", "exp_avg", "exp_avg_sq") if f"{what}.{name}" in saved}
+            if state:
+                self.inner.state[master] = state
+
+    def _tensors(self) -> Iterator[torch.Tensor]:
+        return (self.masters.tensors[name] for name in self.names)
+
+
+def _add_whole(p: torch.Tensor, master: torch.Tensor) -> None:
+    if master.grad is None:
+        master.grad = p.grad.float()  # type: ignore[union-attr]
+    else:
+        master.grad.add_(p.grad)  # type: ignore[arg-type]
+    p.grad = None
+
+
+def _add_rows(p: torch.Tensor, master: torch.Tensor, place: torch.Tensor) -> None:
+    grad: torch.Tensor = p.grad  # type: ignore[assignment]
+    if master.grad is None:
+        master.grad = torch.zeros_like(master)
+    if grad.is_sparse:
+        master.grad.index_add_(0, place[grad._indices()[0]], grad._values().float())
+    else:
+        master.grad.add_(grad[place >= 0])
+    p.grad = None

@@ -1,0 +1,92 @@
+"""The planner: one deterministic function from lengths, seed and epoch to the groups and micro-batches of training.
+
+A group is what one update sees: `batch` rows of a shuffled epoch, from the recipe. A token budget only splits a group into
+micro-batches of rows of like length, so that speed and memory never change what is learnt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# what one more forward and backward pass costs, in tokens of padding (docs/why.md, "The price of a micro-batch")
+PASS_COST = 48
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Splits the training rows into updates.
+
+    Args:
+        lengths: tokens of each example.
+        batch: rows an update sees; the last group of an epoch may be smaller.
+        seed: of the shuffles.
+        token_budget: padded tokens a micro-batch may hold; a longer row goes alone.
+        micro_batch: rows a micro-batch may hold; None leaves it to the budget.
+        length: pad every micro-batch to this many tokens; None pads to its longest row.
+    """
+
+    lengths: Sequence[int]
+    batch: int
+    seed: int
+    token_budget: int
+    micro_batch: int | None = None
+    length: int | None = None
+
+    @property
+    def groups_per_epoch(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch)
+
+    def total_steps(self, epochs: float) -> int:
+        """Return the updates in so many epochs; a part of an epoch is rounded up to whole updates."""
+        return max(1, math.ceil(epochs * self.groups_per_epoch - 1e-9))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return (N,) int64: the epoch's shuffle, the same on every machine."""
+        return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.lengths))
+
+    def group(self, step: int) -> tuple[int, np.ndarray]:
+        """Return the epoch (0-based) and the example indices that update `step` (0-based) sees."""
+        epoch, place = divmod(step, self.groups_per_epoch)
+        return epoch, self.order(epoch)[place * self.batch : (place + 1) * self.batch]
+
+    def micro_batches(self, group: np.ndarray) -> list[np.ndarray]:
+        """Split a group into the runs of like length that cost least: padded tokens plus a price for each pass."""
+        sizes = np.asarray(self.lengths)[group]
+        order = np.argsort(sizes, kind="stable")
+        if self.length is not None:
+            sizes = np.full(len(group), self.length)
+        cuts = _cheapest_cuts(sizes[order], self.token_budget, self.micro_batch or len(group))
+        return [group[order[a:b]] for a, b in zip(cuts, cuts[1:], strict=False)]
+
+    def padding(self, groups: int = 50) -> float:
+        """Return the share of padded tokens over the first groups, 0 to 1."""
+        real = padded = 0
+        for step in range(min(groups, self.groups_per_epoch)):
+            for micro in self.micro_batches(self.group(step)[1]):
+                sizes = np.asarray(self.lengths)[micro]
+                real += int(sizes.sum())
+                padded += max(int(sizes.max()), self.length or 0) * len(micro)
+        return 1 - real / padded
+
+
+def _cheapest_cuts(sizes: np.ndarray, budget: int, most_rows: int) -> list[int]:
+    """Return the cut points of a sorted list that cost least, by dynamic programming over the last cut."""
+    n = len(sizes)
+    cost = np.full(n + 1, np.inf)
+    cost[0] = 0.0
+    back = np.zeros(n + 1, dtype=np.int64)
+    for end in range(1, n + 1):
+        width = int(sizes[end - 1])
+        rows = max(1, min(most_rows, budget // max(width, 1), end))
+        starts = np.arange(end - rows, end)
+        costs = cost[starts] + (end - starts) * width + PASS_COST
+        best = int(costs.argmin())
+        cost[end], back[end] = costs[best], starts[best]
+    cuts = [n]
+    while cuts[-1] > 0:
+        cuts.append(int(back[cuts[-1]]))
+    return cuts[::-1]

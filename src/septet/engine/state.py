@@ -1,0 +1,167 @@
+"""What a run must remember to go on exactly: the state its caller owns, and checkpoints that are whole or absent.
+
+A checkpoint is a folder of safetensors and JSON, written under a temporary name, synced, listed with sha256 in
+`manifest.json`, and renamed. A reader takes the newest one whose files all match; a damaged one is named and passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from septet.run import sync_folder
+
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class TrainState:
+    """The caller's state between two steps.
+
+    Args:
+        step: updates done.
+        rows, tokens: seen so far, padding not counted.
+        seconds: spent in steps.
+        best: {"step", "metric", "value"} of the best validation, or None.
+        waits: validations since the best one.
+        evaluations: validations done.
+        loss_scale, good_steps: of fp16's dynamic loss scaling.
+        skipped: updates left out because an fp16 gradient overflowed.
+    """
+
+    step: int = 0
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best: dict[str, Any] | None = None
+    waits: int = 0
+    evaluations: int = 0
+    loss_scale: float = 65536.0
+    good_steps: int = 0
+    skipped: int = 0
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A checkpoint as read back."""
+
+    path: Path
+    state: TrainState
+    masters: dict[str, Any]
+    optimizer: dict[str, Any]
+    passed_over: list[str] = field(default_factory=list)
+
+
+def save(folder: Path, state: TrainState, masters: dict[str, Any], optimizer: dict[str, Any]) -> Path:
+    """Commit a checkpoint and return its folder."""
+    final = folder / f"step-{state.step:06d}"
+
+    def write(temporary: Path) -> None:
+        _save_tensors(masters, temporary / "masters.safetensors")
+        _save_tensors(optimizer, temporary / "optimizer.safetensors")
+        (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **asdict(state)}, indent=2))
+
+    commit_folder(final, write)
+    return final
+
+
+def save_best(folder: Path, masters: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Commit the weights of the best validation so far, in place of the earlier ones."""
+
+    def write(temporary: Path) -> None:
+        _save_tensors(masters, temporary / "masters.safetensors")
+        (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **facts}, indent=2))
+
+    commit_folder(folder / f"best-{facts['step']:06d}", write)
+    for other in folder.glob("best-*"):
+        if other.name != f"best-{facts['step']:06d}":
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_latest(folder: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint, or None; what had to be passed over is named in it."""
+    passed = []
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        fault = damage(path)
+        if fault is None:
+            raw = json.loads((path / "state.json").read_text())
+            raw.pop("format")
+            return Checkpoint(path, TrainState(**raw), _load_tensors(path / "masters.safetensors"), _load_tensors(path / "optimizer.safetensors"), passed)
+        passed.append(f"{path.name}: {fault}")
+    if passed:
+        return Checkpoint(folder, TrainState(), {}, {}, passed)
+    return None
+
+
+def load_best(folder: Path, step: int) -> dict[str, Any] | None:
+    """Return the weights of the best validation, or None when they are absent or damaged."""
+    path = folder / f"best-{step:06d}"
+    return _load_tensors(path / "masters.safetensors") if damage(path) is None else None
+
+
+def keep_last(folder: Path, count: int) -> None:
+    """Delete all but the newest `count` checkpoints."""
+    for path in sorted(folder.glob("step-*"), reverse=True)[count:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a committed folder, or None."""
+    from septet.model.artifact import sha256
+
+    try:
+        files = json.loads((path / "manifest.json").read_text())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "no readable manifest"
+    for name, wanted in files.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if sha256(path / name) != wanted:
+            return f"{name} has changed since it was saved"
+    return None
+
+
+def commit_folder(final: Path, write: Callable[[Path], None]) -> None:
+    """Make a folder appear whole under its final name: temporary folder, fsync of each file, manifest, rename."""
+    from septet.model.artifact import sha256
+
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    for left in final.parent.glob(f".{final.name.split('-')[0]}-*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        write(temporary)
+        files = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / "manifest.json").write_text(json.dumps({"format": FORMAT, "files": files}, indent=2))
+        for path in temporary.iterdir():
+            _sync_file(path)
+        sync_folder(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        sync_folder(final.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save_tensors(tensors: dict[str, Any], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, str(path))
+
+
+def _load_tensors(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(str(path))
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,255 @@
+"""The journey: each verb from a recipe or a folder, and `run_all`, the seven stages in order.
+
+Here a recipe's name becomes a `Recipe` and a `Run`; the verbs themselves take those. The command line and the Python API call
+these functions and nothing below them. Every result has `to_json()` and `text()`, and `exit_code` where it is not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from septet import registry
+from septet.errors import RunError, UsageError
+from septet.progress import Listen, quiet
+from septet.recipe import Recipe
+from septet.run import Run
+
+Source = str | Path | Mapping[str, Any] | Recipe
+SMOKE_ROWS = 200
+
+
+@dataclass(slots=True)
+class Journey:
+    """What `run_all` came to, stage by stage."""
+
+    run: Run
+    stages: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        return max((getattr(result, "exit_code", 0) for result in self.stages.values()), default=0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"run": str(self.run.path), "stages": {name: _json(result) for name, result in self.stages.items()}}
+
+    def text(self) -> str:
+        told = [f"{name}\n{_indent(result.text())}" for name, result in self.stages.items() if hasattr(result, "text")]
+        return "\n".join([*told, f"report      {self.run.path / 'report.html'}"])
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedResult:
+    """What `prepare` came to."""
+
+    run: Run
+    prepared: Any
+
+    def to_json(self) -> dict[str, Any]:
+        return {"run": str(self.run.path), **self.run.read_json("data.json")}
+
+    def text(self) -> str:
+        return f"{self.prepared.ledger.text()}\n{self.prepared.findings.text()}\nprepared    {self.prepared.path}\nrun         {self.run.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the test of the real server came to."""
+
+    facts: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return self.facts
+
+    def text(self) -> str:
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.facts.items() if not isinstance(value, (dict, list)))
+
+
+def prepare(source: Source, overrides: Sequence[str] = (), *, run: str | Path | None = None, code: Sequence[str] = (), tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> PreparedResult:
+    """Stage 1: read, clean, de-duplicate, split and audit the data of a recipe.
+
+    Args:
+        source: a recipe file, a dict, or a `Recipe`.
+        overrides: `train.lr=1e-4` and the like.
+        run: the run folder; a fresh one under `run.folder` when None.
+        code: plug-in files.
+        tables: in-memory splits instead of the recipe's files.
+        listen: told of all progress.
+    """
+    from septet.prepare import prepare as verb
+
+    recipe, opened = _begin(source, overrides, run, code, tables)
+    with opened.locked():
+        return PreparedResult(opened, verb(recipe, opened, tables=tables, listen=listen))
+
+
+def check(source: Source, overrides: Sequence[str] = (), *, run: str | Path | None = None, code: Sequence[str] = (), tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> Any:
+    """Stages 2 and 3: the machine, the model, and what the run will take. Arguments as in `prepare`."""
+    from septet.check import check as verb
+
+    recipe, opened = _begin(source, overrides, run, code, tables)
+    return verb(recipe, opened, tables=tables, listen=listen)
+
+
+def train(
+    source: Source,
+    overrides: Sequence[str] = (),
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    code: Sequence[str] = (),
+    tables: Mapping[str, Any] | None = None,
+    listen: Listen = quiet,
+) -> Any:
+    """Stage 4: train, and leave an artifact. Arguments as in `prepare`.
+
+    Args:
+        resume: go on from the newest checkpoint of `run`, with the values it was begun with.
+        force: resume although the recipe has changed since.
+    """
+    from septet.train import train as verb
+
+    recipe, opened = _begin(source, overrides, run, code, tables, resume=resume, force=force)
+    return verb(recipe, opened, resume=resume, tables=tables, listen=listen)
+
+
+def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
+    """Stage 5: score the artifact and its baselines, diagnose, and write the report."""
+    from septet.evaluate import evaluate as verb
+
+    return verb(_finished(folder), on=on, listen=listen)
+
+
+def deploy(folder: str | Path, *, to: str | None = None, listen: Listen = quiet) -> Any:
+    """Stage 6: write the packages and prove them equal to the trained model."""
+    from septet.deploy import deploy as verb
+
+    return verb(_finished(folder), to=to, listen=listen)
+
+
+def serve(folder: str | Path, *, host: str | None = None, port: int | None = None, log_text: bool | None = None, listen: Listen = quiet) -> Any:
+    """Stage 6: answer requests until stopped."""
+    from septet.serve import serve as verb
+
+    return verb(folder, host=host, port=port, log_text=log_text, listen=listen)
+
+
+def predict(folder: str | Path, source: Any, *, out: str | None = None, listen: Listen = quiet) -> Any:
+    """Answer the rows of a file, or of standard input (`-`)."""
+    from septet.predict import predict as verb
+
+    return verb(folder, source, out=out, listen=listen)
+
+
+def monitor(folder: str | Path, *, log: str | None = None, listen: Listen = quiet) -> Any:
+    """Stage 7: compare the requests that were served with the training profile."""
+    from septet.monitor import monitor as verb
+
+    return verb(folder, log=log, listen=listen)
+
+
+def run_all(
+    source: Source,
+    overrides: Sequence[str] = (),
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    code: Sequence[str] = (),
+    tables: Mapping[str, Any] | None = None,
+    listen: Listen = quiet,
+) -> Journey:
+    """All seven stages in order. Arguments as in `train`.
+
+    The server is started for real on a free loopback port, answers held-out rows, and is stopped; `monitor` then looks at those requests.
+    """
+    from septet.check import check as checking
+    from septet.deploy import deploy as deploying
+    from septet.evaluate import evaluate as evaluating
+    from septet.monitor import monitor as monitoring
+    from septet.serve import smoke
+    from septet.train import train as training
+
+    recipe, opened = _begin(source, overrides, run, code, tables, resume=resume, force=force)
+    journey = Journey(opened)
+    if not (resume and opened.done):
+        if not resume:
+            journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
+        journey.stages["train"] = training(recipe, opened, resume=resume and opened.started, tables=tables, listen=listen)
+    listen("stage", name="evaluate")
+    journey.stages["evaluate"] = evaluating(opened, listen=listen)
+    listen("stage", name="deploy")
+    journey.stages["deploy"] = deploying(opened, listen=listen)
+    listen("stage", name="serve")
+    journey.stages["serve"] = Served(smoke(opened, _smoke_rows(opened)))
+    listen("stage", name="monitor")
+    journey.stages["monitor"] = monitoring(opened.path, listen=listen)
+    return journey
+
+
+def open_run(recipe: Recipe, folder: str | Path | None, *, resume: bool = False) -> Run:
+    """Return the run folder to write: the one named, or a fresh one.
+
+    Raises:
+        RunError: the folder holds another recipe's run.
+    """
+    if folder is None:
+        if resume:
+            raise RunError("--resume needs the run to resume.", hint="--run DIR")
+        folder = Path(recipe.run.folder) / (recipe.run.name or Run.name(recipe.task.name, _data_name(recipe)))
+    opened = Run(folder).create()
+    if opened.done and not resume:
+        raise RunError("This folder holds a finished run.", where=str(opened.path), hint="another folder: --run DIR")
+    return opened
+
+
+def _begin(
+    source: Source, overrides: Sequence[str], folder: str | Path | None, code: Sequence[str], tables: Mapping[str, Any] | None, *, resume: bool = False, force: bool = False
+) -> tuple[Recipe, Run]:
+    for path in code:
+        registry.load_code(path)
+    recipe = Recipe.load(source, overrides, in_memory=tuple(tables or ()))
+    opened = open_run(recipe, folder, resume=resume)
+    given = opened.path / "recipe.given.yaml"
+    if resume and given.exists():
+        if given.read_text() != recipe.given and not force:
+            raise RunError("The recipe is not the one this run was begun with.", where=str(given), hint="resume with the same recipe and overrides, or --force")
+        if not force and (opened.path / "recipe.yaml").exists():
+            recipe = Recipe.load(opened.path / "recipe.yaml", in_memory=tuple(tables or ()))
+    elif not opened.started:
+        opened.write_text("recipe.given.yaml", recipe.given)
+    return recipe, opened
+
+
+def _finished(folder: str | Path) -> Run:
+    opened = Run.open(folder)
+    if not opened.done:
+        raise UsageError("This run is not finished (it has no DONE).", where=str(folder), hint="septet train RECIPE --run DIR --resume")
+    return opened
+
+
+def _data_name(recipe: Recipe) -> str:
+    if recipe.data.hub is not None:
+        return recipe.data.hub.path.rstrip("/").split("/")[-1]
+    files = recipe.data.files("train")
+    return Path(files[0]).name.split(".")[0] if files else "data"
+
+
+def _smoke_rows(run: Run) -> list[Any]:
+    """Return held-out rows for the server's test: of the first test set, else of validation."""
+    from septet.data.store import Prepared
+
+    prepared = Prepared.of(run)
+    split = next(iter(prepared.tests), "validation")
+    return prepared.rows(split)[:SMOKE_ROWS]
+
+
+def _json(result: Any) -> Any:
+    return result.to_json() if hasattr(result, "to_json") else result
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.split("\n"))

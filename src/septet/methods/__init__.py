@@ -1,0 +1,64 @@
+"""Methods: which weights learn, and how they are stored. One file is one method.
+
+A method is a class with the options of its file. `attach` freezes and wraps; the engine trains whatever then has
+`requires_grad`; `merge` returns a plain transformers model. What cannot be combined says so in `refuses`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from septet.report import Finding
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# biases and normalisations do not decay (Devlin et al. 2019, the released code; transformers does the same)
+NO_DECAY_NDIM = 1
+
+
+class Method(Protocol):
+    """The contract of a method; `lr` and `epochs` are its defaults with their reasons in `why`."""
+
+    lr: float
+    why: str
+
+    def refuses(self, model: Any) -> Finding | None: ...
+    def attach(self, model: nn.Module) -> nn.Module: ...
+    def param_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]: ...
+    def save(self, model: nn.Module, folder: Path) -> None: ...
+    def merge(self, model: nn.Module) -> nn.Module: ...
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters, by name, in two groups: matrices decay, vectors do not."""
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [name for name, p in trainable if p.ndim > NO_DECAY_NDIM]
+    kept = [name for name, p in trainable if p.ndim <= NO_DECAY_NDIM]
+    groups = [{"names": decayed, "weight_decay": weight_decay}, {"names": kept, "weight_decay": 0.0}]
+    return [group for group in groups if group["names"]]
+
+
+def backbone_of(model: Any) -> nn.Module:
+    """Return the pre-trained part of a transformers model: all but the head."""
+    return model.base_model
+
+
+def head_names(model: Any) -> list[str]:
+    """Return the parameters outside the backbone, with the backbone's pooler, which exists for the head alone."""
+    prefix = model.base_model_prefix + "."
+    return [name for name, _ in model.named_parameters() if not name.startswith(prefix) or name.startswith(prefix + "pooler.")]
+
+
+def layer_list(model: Any) -> list[tuple[str, nn.Module]]:
+    """Return the backbone's transformer blocks, lowest first, with their names."""
+    from torch.nn import ModuleList
+
+    lists = [(name, m) for name, m in backbone_of(model).named_modules() if isinstance(m, ModuleList) and len(m)]
+    if not lists:
+        return []
+    size = model.config.get_text_config().num_hidden_layers
+    name, blocks = next(((n, m) for n, m in lists if len(m) == size), lists[0])
+    prefix = f"{model.base_model_prefix}.{name}"
+    return [(f"{prefix}.{i}", block) for i, block in enumerate(blocks)]

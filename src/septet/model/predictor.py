@@ -1,0 +1,106 @@
+"""The only inference path: training's validation, `evaluate`, `predict`, the server and `monitor` all come through here.
+
+Rows are sorted by length, run in batches of a token budget, and answered in the order they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from septet.model.features import by_tokens
+from septet.progress import Listen, quiet
+from septet.tasks import Example, Prediction, Row
+
+if TYPE_CHECKING:
+    from septet.tasks import Batch
+
+TOKENS = 8192
+CHUNK = 4096
+
+
+class Predictor:
+    """Answers rows with a model.
+
+    Args:
+        model: a transformers model; it is put into `eval()` for each call and back as it was.
+        task: the task with its labels.
+        processor: the tokenizer.
+        length: pad every batch to this many tokens; None pads to its longest row.
+    """
+
+    def __init__(self, model: Any, task: Any, processor: Any, *, length: int | None = None):
+        self.model = model
+        self.task = task
+        self.processor = processor
+        self.length = length
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | None = None, code: Sequence[str] = ()) -> Predictor:
+        """Load an artifact (a model folder, or a run folder that holds one), its files checked against their hashes.
+
+        Raises:
+            ModelError: not an artifact, damaged, or made with `--code` that was not given.
+        """
+        from septet.model.artifact import open_artifact
+
+        artifact = open_artifact(Path(folder), code=code)
+        return cls(artifact.model.to(device or "cpu"), artifact.task, artifact.processor)
+
+    @property
+    def max_length(self) -> int | None:
+        return self.task.max_length
+
+    def parse(self, value: Any, where: str = "input") -> dict[str, str]:
+        """Return one served JSON item as a row.
+
+        Raises:
+            DataError: it does not have the task's shape.
+        """
+        return self.task.parse(value, where)
+
+    def predict(self, rows: Sequence[Row | str], *, embed: bool = False, listen: Listen = quiet) -> list[Prediction]:
+        """Return one prediction a row, in the order of the rows.
+
+        Args:
+            rows: dicts with the task's columns, or plain texts.
+            embed: add the mean-pooled last hidden state of each row.
+            listen: told of the progress.
+        """
+        found: list[Prediction] = []
+        for start in range(0, len(rows), CHUNK):
+            chunk = [row if isinstance(row, dict) else self.parse(row) for row in rows[start : start + CHUNK]]
+            found += self._answer(self.task.encode(chunk, self.processor), embed)
+            if len(rows) > CHUNK:
+                listen("progress", what="predict", done=len(found), total=len(rows))
+        return found
+
+    def answer(self, examples: Sequence[list[Example]]) -> list[Prediction]:
+        """Return the predictions of rows that are already encoded."""
+        return self._answer(examples, False)
+
+    def _answer(self, encoded: Sequence[list[Example]], embed: bool) -> list[Prediction]:
+        import torch
+
+        flat = [(i, example) for i, examples in enumerate(encoded) for example in examples]
+        order = sorted(range(len(flat)), key=lambda i: flat[i][1].size)
+        parts: list[list[Prediction]] = [[] for _ in encoded]
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                for chunk in by_tokens(order, [max(e.size, self.length or 0) for _, e in flat], TOKENS):
+                    batch = self._batch([flat[i][1] for i in chunk])
+                    for i, prediction in zip(chunk, self.task.predict(self.model, batch, self.processor, embed), strict=True):
+                        prediction.tokens = flat[i][1].size
+                        parts[flat[i][0]].append(prediction)
+        finally:
+            self.model.train(was_training)
+        return [self.task.join(part) for part in parts]
+
+    def _batch(self, examples: list[Example]) -> Batch:
+        batch = self.task.collate(examples, self.processor, self.length)
+        device = next(self.model.parameters()).device
+        batch.inputs = {key: value.to(device) for key, value in batch.inputs.items()}
+        return batch

@@ -1,0 +1,246 @@
+"""The section `data`: which files, which splits, which cleaning."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from septet.recipe.block import Block, Count, Problem, Share, Text, Whole, key
+
+Files = Text | Annotated[list[Text], Field(min_length=1)]
+Tests = Text | Annotated[list[Text], Field(min_length=1)] | Annotated[dict[str, Text | list[Text]], Field(min_length=1)]
+
+MEMORY = "<memory>"  # stands for a split that was given as a table from Python
+
+
+class Hub(Block):
+    """A data set of the Hugging Face hub, or a local folder in its layout."""
+
+    path: Text = key(means="Hub id, or a local folder in the hub's layout.", example="stanfordnlp/sst2")
+    name: Text | None = key(
+        None, "The data set's configuration.", why="the data set's own default", example="plain_text"
+    )
+    revision: Text | None = key(
+        None,
+        "Branch, tag or commit.",
+        why="the newest; the commit that was read is recorded",
+        change="a run must be repeatable",
+        example="main",
+    )
+    splits: dict[Text, Text] = key(
+        {"train": "train"},
+        "Septet's split names (train, validation, test) to the data set's.",
+        why="only train is sure to exist",
+        example={"train": "train", "validation": "validation"},
+    )
+
+
+class Split(Block):
+    """How a split that is not given is cut from train."""
+
+    validation: Share = key(
+        0.1,
+        "Share of the rows that becomes validation.",
+        why="a tenth leaves enough to learn from",
+        change="rows are few (more) or very many (less)",
+    )
+    test: Share = key(
+        0.1,
+        "Share of the rows that becomes test.",
+        why="a tenth leaves enough to learn from",
+        change="rows are few (more) or very many (less)",
+    )
+    seed: Whole = key(
+        42,
+        "Seed of the split.",
+        why="fixed, so that the same rows land in the same split",
+        change="the spread over splits matters",
+    )
+    stratify: bool = key(
+        True,
+        "Keep every label's share equal in all splits.",
+        why="rare labels stay present in each split",
+        change="labels are continuous in time",
+    )
+    group: Text | None = key(
+        None,
+        "Column whose equal values must stay in one split (customer, thread, document).",
+        why="no column was named",
+        change="rows of one source resemble each other",
+        example="customer",
+    )
+
+
+class Sample(Block):
+    """Draw a fixed number of rows of a split, exactly as `datasets`' `shuffle(seed).select(range(n))` does."""
+
+    train: Count | None = key(None, "Rows of train.", unit="rows", why="every row is used", example=1000)
+    validation: Count | None = key(None, "Rows of validation.", unit="rows", why="every row is used", example=1000)
+    test: Count | None = key(None, "Rows of test.", unit="rows", why="every row is used", example=1000)
+    seed: Whole = key(42, "Seed of the draw.", why="fixed, so that the same rows are drawn again")
+
+
+class Clean(Block):
+    """What is normalised in the text columns; every change is counted in the ledger."""
+
+    unicode: Literal["NFC", "NFKC", "none"] = key(
+        "NFC",
+        "Unicode normal form.",
+        why="one spelling for each accented character, nothing else changes",
+        change="full-width or ligature characters should be unified (NFKC)",
+    )
+    control: bool = key(
+        True,
+        "Remove control characters.",
+        why="they carry no meaning and break tools",
+        change="the text is terminal output",
+    )
+    whitespace: bool = key(
+        True,
+        "Collapse runs of white space and strip the ends.",
+        why="tokenizers ignore it anyway",
+        change="layout carries meaning (code, tables)",
+    )
+
+
+class Data(Block):
+    """Where the rows come from, how they are cleaned, and how they are split."""
+
+    folder: Text | None = key(
+        None, "Folder that relative paths resolve against.", why="the recipe's own folder", example="data"
+    )
+    train: Files | None = key(
+        None,
+        "File, folder or list of these with the rows to learn from.",
+        why="the rows come from data.hub",
+        example="train.csv",
+    )
+    validation: Files | None = key(
+        None, "Rows that choose the best checkpoint.", why="cut from train by data.split", example="validation.csv"
+    )
+    test: Tests | None = key(
+        None,
+        "Rows that are scored once at the end; several named sets are scored apart.",
+        why="cut from train by data.split",
+        example="test.csv",
+    )
+    hub: Hub | None = key(
+        None,
+        "A data set of the Hugging Face hub instead of files.",
+        why="the rows come from files",
+        example={"path": "stanfordnlp/sst2"},
+    )
+    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet"] = key(
+        "auto", "File format.", why="the file name tells", change="names have no or a wrong ending"
+    )
+    encoding: Text = key(
+        "utf-8",
+        "Text encoding of the files.",
+        why="what nearly every file has",
+        change="the reader reports undecodable bytes",
+        example="latin-1",
+    )
+    delimiter: Text | None = key(
+        None, "Column separator of CSV files.", why="a comma, or a tab in TSV files", example=";", max_length=1
+    )
+    split: Split = key(Split(), "How splits that are not given are cut from train.")
+    sample: Sample | None = key(
+        None, "Use only some rows of each split.", why="every row is used", example={"train": 1000}
+    )
+    clean: Clean = key(Clean(), "What is normalised in the text.")
+    duplicates: Literal["drop", "keep"] = key(
+        "drop",
+        "Rows equal to an earlier one in text and label.",
+        why="a repeated row weighs double and inflates scores",
+        change="frequency itself carries meaning",
+    )
+    conflicts: Literal["warn", "drop", "keep"] = key(
+        "warn",
+        "Equal texts with different labels.",
+        why="someone who knows the data should decide",
+        change="you have looked at them",
+    )
+    overlap: Literal["drop", "stop", "keep"] = key(
+        "drop",
+        "Texts that are also in a later split: dropped from train, and from validation where test has them.",
+        why="a seen test row is no test",
+        change="overlap must never happen (stop)",
+    )
+    allow: list[Text] = key(
+        [],
+        "Slugs of blockers to lift.",
+        why="nothing is lifted",
+        change="you know better than a blocker",
+        example=["validation-is-test"],
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from self._sources()
+        yield from self._splits()
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            yield Problem("encoding", "must be an encoding that Python knows.", "encoding: utf-8")
+        if isinstance(self.test, dict):
+            for name in self.test:
+                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                    yield Problem(
+                        "test",
+                        f"names a test set {name!r}; letters, digits, hyphens and underscores are possible.",
+                        "test: {web: web.csv}",
+                    )
+
+    def files(self, split: str) -> list[str]:
+        """Return every path given for a split, as written."""
+        value = getattr(self, split)
+        parts = list(value.values()) if isinstance(value, dict) else [value]
+        return [path for part in parts if part is not None for path in ([part] if isinstance(part, str) else part)]
+
+    def _sources(self) -> Iterator[Problem]:
+        if self.train is None and self.hub is None:
+            yield Problem(
+                "train",
+                "is missing: a file, a folder or a list of these with the rows to learn from.",
+                "train: train.csv",
+            )
+        if self.hub is not None:
+            given = [name for name in ("train", "validation", "test") if getattr(self, name) is not None]
+            for name in given:
+                yield Problem(name, "cannot be given beside data.hub.", "the hub's splits go into data.hub.splits")
+            if "train" not in self.hub.splits:
+                yield Problem("hub.splits", "must name a split for train.", "splits: {train: train}")
+        train = self.files("train")
+        for split in ("validation", "test"):
+            for shared in sorted(set(train) & set(self.files(split)) - {MEMORY}):
+                yield Problem(
+                    split,
+                    f"is the same file as data.train ({shared}): a model is not tested on what it learnt.",
+                    f"leave data.{split} out; it is then cut from train",
+                )
+        for split in ("train", "validation", "test"):
+            paths = self.files(split)
+            for twice in sorted({path for path in paths if paths.count(path) > 1} - {MEMORY}):
+                yield Problem(split, f"names {twice} twice.", "name each file once")
+
+    def _splits(self) -> Iterator[Problem]:
+        cut = [name for name in ("validation", "test") if getattr(self, name) is None]
+        used = sum(getattr(self.split, name) for name in cut)
+        if used >= 1:
+            names = " + ".join(f"data.split.{name}" for name in cut)
+            yield Problem(
+                "split",
+                f"leaves nothing for train: {names} is {used:g}; the shares must add up to less than 1.",
+                "split: {validation: 0.1, test: 0.1}",
+            )
+        for name in ("validation", "test"):
+            share = getattr(self.split, name)
+            if name not in cut and share not in (0, Split.model_fields[name].default):
+                yield Problem(
+                    f"split.{name}",
+                    f"would be ignored, because data.{name} is given.",
+                    f"remove data.split.{name} or data.{name}",
+                )

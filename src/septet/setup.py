@@ -1,0 +1,240 @@
+"""Stages 2 and 3 together: everything that is decided before the first step, each value with its reason.
+
+`set_up` reads the prepared rows, loads the model safely, encodes, measures the machine and fills what the recipe left open. `check` shows
+the result, `train` goes on from it; a resumed run finds every value in its resolved recipe and derives nothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from septet import registry
+from septet.data.store import Prepared
+from septet.engine import device as devices
+from septet.engine import dropout
+from septet.engine.loop import Examples, Rates
+from septet.engine.optim import AdamW, Masters
+from septet.engine.plan import Planner
+from septet.engine.schedule import warmup_steps
+from septet.model import load
+from septet.progress import Listen, quiet
+from septet.recipe import Recipe
+from septet.report import Finding, Report
+from septet.tasks import Example
+
+ENCODE_LIMIT = 512
+ATTENTION = {"eager": dropout.ATTENTION, "sdpa": "sdpa"}
+
+
+@dataclass
+class Setup:
+    """A run that is ready for its first step."""
+
+    recipe: Recipe
+    prepared: Prepared
+    task: Any
+    method: Any
+    model: Any
+    base: load.Loaded
+    processor: Any
+    device: torch.device
+    ceiling: devices.Ceiling
+    planner: Planner
+    train: list[Example]
+    validation: list[list[Example]]
+    validation_targets: np.ndarray
+    clock: dropout.DropoutClock
+    findings: Report = field(default_factory=Report)
+    truncation: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Updates of the whole run."""
+        limit = self.recipe.train.max_steps
+        whole = self.planner.total_steps(self.recipe.train.epochs)
+        return whole if limit is None else min(whole, limit)
+
+    def rates(self) -> Rates:
+        train = self.recipe.train
+        return Rates(train.lr, train.schedule, warmup_steps(train.warmup, self.total), self.total, train.clip)
+
+    def source(self) -> Examples:
+        return Examples(self.train, self.planner, self.task, self.processor, self.device)
+
+    def optimizer(self) -> AdamW:
+        """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
+        train = self.recipe.train
+        masters = Masters(self.model, used_embedding_rows(self.model, self.train))
+        return AdamW(masters, self.method.param_groups(self.model, train.weight_decay), betas=train.betas, eps=train.eps)
+
+
+def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Setup:
+    """Return the run, ready to train, with every open value of the recipe filled.
+
+    Raises:
+        ModelError: the model folder is unsafe, damaged or unfit.
+        CheckError: the method refuses the model.
+    """
+    findings = Report()
+    rows = prepared.rows("train")
+    task = registry.part("task", recipe.task.name)(recipe.task).learn(rows)
+    folder = load.resolve(recipe.model.name, revision=recipe.model.revision, base=recipe.folder)
+    config = load.check_folder(folder)
+    processor = task.input.processor(str(folder))
+    listen("progress", what="encode", done=0, total=len(rows))
+    train = [e for examples in task.encode(rows, processor) for e in examples]
+    recipe = recipe.filled(_from_data(recipe, config, [e.size for e in train], len(rows)))
+    task = task.learn(rows, max_length=recipe.model.max_length)
+    train = _cut(task, processor, rows, train)
+    validation_rows = prepared.rows("validation")
+    validation = task.encode(validation_rows, processor)
+    device = devices.choose_device(recipe.train.device)
+    torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
+    text_config = config.get("text_config", config)
+    hidden = int(text_config.get("hidden_size") or text_config.get("n_embd") or text_config.get("dim") or 768)
+    ceiling = devices.measure_ceiling(device, hidden, int(text_config.get("intermediate_size") or 4 * hidden))
+    recipe = recipe.filled(_from_machine(device, ceiling))
+    recipe = recipe.filled(_from_task(task))
+    method = registry.part("method", recipe.method.name)(recipe.method)
+    recipe = recipe.filled(_from_method(method, hidden, ceiling, len(train)))
+    loaded = _load(recipe, task, folder)
+    findings.add(_fresh(loaded), method.refuses(loaded.model))
+    findings.stop_on_blockers()
+    model = devices.place(loaded.model, device, recipe.train.precision)
+    model = method.attach(model)
+    clock = dropout.install(model, recipe.train.seed)
+    planner = Planner(
+        [e.size for e in train],
+        recipe.train.batch,
+        recipe.train.seed,
+        recipe.train.token_budget,
+        recipe.train.micro_batch,
+        recipe.model.max_length if recipe.train.pad == "max_length" else None,
+    )
+    findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
+    targets = np.array([task.target(row) for row in validation_rows])
+    setup = Setup(recipe, prepared, task, method, model, loaded, processor, device, ceiling, planner, train, validation, targets, clock, findings)
+    setup.truncation = {"train": _truncated([train]), "validation": _truncated(validation)}
+    return setup
+
+
+def used_embedding_rows(model: Any, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """Return the rows of the input embedding that training can touch, where the embedding learns and shares no weights.
+
+    The others get no gradient in any step, so AdamW changes them by weight decay alone, which has a closed form.
+    """
+    embedding = model.get_input_embeddings()
+    if embedding is None or not embedding.weight.requires_grad or not isinstance(embedding, torch.nn.Embedding):
+        return {}
+    shared = sum(p is embedding.weight for module in model.modules() for p in module.parameters(recurse=False))
+    if shared > 1:
+        return {}
+    name = next(name for name, p in model.named_parameters() if p is embedding.weight)
+    seen = np.unique(np.concatenate([np.asarray(e.inputs["input_ids"]) for e in examples]))
+    padding = [] if embedding.padding_idx is None else [embedding.padding_idx]
+    rows = np.union1d(seen, padding).astype(np.int64)
+    return {name: torch.from_numpy(rows).to(embedding.weight.device)}
+
+
+def _from_data(recipe: Recipe, config: dict[str, Any], sizes: list[int], rows: int) -> dict[str, tuple[Any, str]]:
+    limit = int(config.get("max_position_embeddings") or config.get("n_positions") or ENCODE_LIMIT)
+    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
+        limit -= 2  # their positions begin after the padding index
+    longest, p99 = max(sizes), int(np.percentile(sizes, 99))
+    wanted = longest if longest <= 2 * p99 else p99
+    length = min(limit, max(8, -(-wanted // 8) * 8))
+    share = sum(size > length for size in sizes) / len(sizes)
+    batch = 16 if rows < 2000 else 32
+    updates = -(-rows // batch)
+    epochs = int(np.clip(round(600 / updates), 3, 10))
+    return {
+        "model.max_length": (length, f"the longest training row has {longest} tokens, 99 % have at most {p99}; {share:.2%} are cut" + (f" (the model's limit is {limit})" if length == limit else "")),
+        "train.batch": (batch, f"{rows:,} training rows: {updates:,} updates an epoch"),
+        "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
+    }
+
+
+def _from_machine(device: torch.device, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
+    precision, why = devices.choose_precision(ceiling)
+    return {
+        "train.device": (device.type, "the best that PyTorch finds here"),
+        "train.precision": (precision, why),
+        "train.threads": (torch.get_num_threads(), "all cores this process may use"),
+    }
+
+
+def _from_task(task: Any) -> dict[str, tuple[Any, str]]:
+    return {
+        "train.metric": (task.primary, f"the primary metric of {task.name}"),
+        "evaluate.metrics": (list(task.metrics), f"the metrics of {task.name}"),
+    }
+
+
+def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling, rows: int) -> dict[str, tuple[Any, str]]:
+    # smaller networks bear and need a higher rate; 768 is the width the usual rates were found at
+    scale = min(2.0, 768 / hidden)
+    lr = float(f"{method.lr * scale:.2g}")
+    budget = 2048 if ceiling.device == "cpu" else 32768
+    filled: dict[str, tuple[Any, str]] = {
+        "train.lr": (lr, f"{method.why}; hidden size {hidden}: {scale:.2g} x {method.lr:g}"),
+        "train.token_budget": (budget, f"a micro-batch of {budget:,} tokens fills this {ceiling.device.upper()}; it never changes the update"),
+        "model.attention": ("eager" if ceiling.device == "cpu" else "sdpa", "short rows on a CPU: the backward pass of fused attention is slower" if ceiling.device == "cpu" else "fused attention of the GPU"),
+    }
+    if hasattr(method.options, "alpha"):
+        filled["method.alpha"] = (2.0 * method.options.rank, "twice the rank, so that the scale is 2 at any rank")
+    return filled
+
+
+def _load(recipe: Recipe, task: Any, folder: Path) -> load.Loaded:
+    dropout.register_attention()
+    head = next(iter(task.heads().values()))
+    return load.load_model(folder, head, seed=recipe.train.seed, dropout=recipe.model.dropout, attention=ATTENTION[recipe.model.attention])
+
+
+def _cut(task: Any, processor: Any, rows: list[Any], examples: list[Example]) -> list[Example]:
+    """Encode again, with the limit, the rows that are longer than it."""
+    place = {i: row for i, row in enumerate(rows) if examples[i].size > task.max_length}
+    again = task.encode(list(place.values()), processor)
+    for i, encoded in zip(place, again, strict=True):
+        examples[i] = encoded[0]
+    return examples
+
+
+def _truncated(encoded: Sequence[Any]) -> tuple[int, int]:
+    """Return the rows that were cut and the tokens they lost."""
+    lost = [example.meta["truncated"] for examples in encoded for example in examples]
+    return sum(tokens > 0 for tokens in lost), sum(lost)
+
+
+def _fresh(loaded: load.Loaded) -> Finding:
+    names = loaded.fresh
+    return Finding(
+        "tensors-new",
+        "note",
+        f"{len(names)} tensors are not in the checkpoint and start from random values: {', '.join(names)}." if names else "Every tensor comes from the checkpoint.",
+        "expected for the head; nothing else may be new",
+        {"fresh": names, "unused": loaded.unused},
+    )
+
+
+def _lengths(examples: list[Example], max_length: int | None) -> list[Finding]:
+    rows, tokens = _truncated([examples])
+    if not rows:
+        return []
+    share = rows / len(examples)
+    total = tokens + sum(e.size for e in examples)
+    return [
+        Finding(
+            "rows-truncated",
+            "warning" if share > 0.01 else "note",
+            f"{rows:,} of {len(examples):,} training rows ({share:.1%}) are longer than model.max_length={max_length}; {tokens:,} of {total:,} tokens are cut.",
+            "raise model.max_length if the ends of long rows matter",
+            {"rows": rows, "tokens": tokens},
+        )
+    ]

@@ -1,0 +1,236 @@
+"""One label for each row: sentiment, topic, intent, routing.
+
+The loss is cross-entropy over the labels seen in training, weighted by class where asked and smoothed where asked.
+A row's weight is its class weight, so that the update is the weighted mean over the whole group of rows (PyTorch's
+`CrossEntropyLoss(weight=…)` over the same rows at once).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from septet.errors import DataError
+from septet.inputs.text import Text
+from septet.report import Finding
+from septet.tasks import Batch, Example, Head, Prediction, Row
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Options(BaseModel):
+    """What `task: {name: classify, …}` takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    text: str | list[str] = Field(description="Column with the text, or two columns for a pair of texts.")
+    label: str = Field(description="Column with the label; its values are the classes.")
+    labels: list[str] | None = Field(
+        None,
+        description="The labels in a fixed order. Leave it out to take them from the training rows.",
+        json_schema_extra={"why": "the labels of the training rows, sorted"},
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        allow_inf_nan=False,
+        description="Share of the target's probability spread over all labels, 0 to below 1. Raise to 0.1 where labels are noisy.",
+        json_schema_extra={"why": "labels are taken as true"},
+    )
+    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+        "none",
+        description="Weight of each label in the loss: none, balanced (rows / (labels x rows of the label)), or a number for each label.",
+        json_schema_extra={"why": "every row counts the same"},
+    )
+
+    @field_validator("text")
+    @classmethod
+    def _one_or_two(cls, value: str | list[str]) -> str | list[str]:
+        if isinstance(value, list) and len(value) != 2:
+            raise ValueError("must be one column or a list of two columns")
+        return value
+
+    @field_validator("class_weights")
+    @classmethod
+    def _positive(cls, value: str | dict[str, float]) -> str | dict[str, float]:
+        if isinstance(value, dict) and not all(0 < weight < float("inf") for weight in value.values()):
+            raise ValueError("must hold numbers above 0")
+        return value
+
+
+@dataclass(frozen=True)
+class Classify:
+    """The task with what the data taught it.
+
+    Args:
+        options: the recipe's block.
+        labels: the K labels; a label's place is its class id.
+        class_weights: K weights of the loss.
+        max_length: tokens kept of a text.
+    """
+
+    options: Options
+    labels: list[str] = field(default_factory=list)
+    class_weights: list[float] = field(default_factory=list)
+    max_length: int | None = None
+
+    name = "classify"
+    metrics = ("accuracy", "f1", "precision", "recall", "log_loss", "calibration_error")
+    primary = "accuracy"
+    coefficients = {"label": 1.0}  # noqa: RUF012
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.texts, self.options.label]
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.options.text] if isinstance(self.options.text, str) else self.options.text
+
+    @property
+    def input(self) -> Text:
+        return Text(self.max_length)
+
+    def learn(self, rows: Sequence[Row], *, max_length: int | None = None) -> Classify:
+        """Return a copy that knows the labels and their weights.
+
+        Raises:
+            DataError: `class_weights` names a label that is not in the data, or misses one.
+        """
+        counts = Counter(str(row[self.options.label]) for row in rows)
+        labels = self.options.labels or sorted(counts)
+        return Classify(self.options, list(labels), self._weights(labels, counts), max_length)
+
+    def heads(self) -> dict[str, Head]:
+        config = {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {label: i for i, label in enumerate(self.labels)},
+            "problem_type": "single_label_classification",
+        }
+        return {"label": Head("AutoModelForSequenceClassification", config)}
+
+    def value(self, row: Row) -> str | tuple[str, ...]:
+        """Return what the input encodes: the text, or the pair."""
+        found = tuple(str(row[column]) for column in self.texts)
+        return found[0] if len(found) == 1 else found
+
+    def target(self, row: Row) -> int:
+        """Return the row's class id; -1 for a label that is not in the list."""
+        label = row.get(self.options.label)
+        return self.labels.index(str(label)) if str(label) in self.labels else -1
+
+    def encode(self, rows: Sequence[Row], processor: Any) -> list[list[Example]]:
+        """Return one example a row."""
+        place = {label: i for i, label in enumerate(self.labels)}
+        encoded = self.input.encode([self.value(row) for row in rows], processor)
+        found = []
+        for row, inputs in zip(rows, encoded, strict=True):
+            truncated = inputs.pop("truncated")
+            target = place.get(str(row.get(self.options.label)))
+            found.append([Example(int(row.get("_row", 0)), inputs, target, len(inputs["input_ids"]), {"truncated": truncated})])
+        return found
+
+    def collate(self, examples: Sequence[Example], processor: Any, length: int | None = None) -> Batch:
+        import torch
+
+        known = [example.target for example in examples]
+        targets = None if any(t is None for t in known) else torch.tensor(known, dtype=torch.int64)
+        inputs = self.input.pad([e.inputs for e in examples], processor, length)
+        return Batch(inputs, targets, [e.row for e in examples], [e.meta for e in examples])
+
+    def weights(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return (B,) float32: each row's class weight."""
+        import torch
+
+        return {"label": torch.tensor(self.class_weights)[batch.targets]}
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return (B,) float32: each row's weighted cross-entropy in nats."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        logits_BK = model(**batch.inputs).logits.float()
+        targets = batch.targets.to(logits_BK.device)  # pyright: ignore[reportOptionalMemberAccess]
+        each = cross_entropy(logits_BK, targets, reduction="none", label_smoothing=self.options.label_smoothing)
+        return {"label": each * torch.tensor(self.class_weights, device=each.device)[targets]}
+
+    def predict(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]:
+        """Return each row's label, probabilities and, when asked, mean-pooled last hidden state."""
+        from septet.model.features import pooled_states
+
+        with pooled_states(model, batch.inputs, wanted=embed) as pooled:
+            logits_BK = model(**batch.inputs).logits.float()
+        scores_BK = logits_BK.double().softmax(-1).cpu().numpy()
+        vectors_BH = pooled.vectors()
+        found = []
+        for i, scores in enumerate(scores_BK):
+            size = batch.meta[i].get("size", batch.inputs["input_ids"].shape[1])
+            found.append(
+                Prediction(
+                    batch.rows[i],
+                    self.labels[int(scores.argmax())],
+                    dict(zip(self.labels, scores.tolist(), strict=True)),
+                    None if vectors_BH is None else vectors_BH[i],
+                    size,
+                    batch.meta[i].get("truncated", 0),
+                )
+            )
+        return found
+
+    def join(self, parts: Sequence[Prediction]) -> Prediction:
+        """Return the row's one prediction; a text that is cut has one part."""
+        return parts[0]
+
+    def parse(self, value: Any, where: str = "input") -> dict[str, str]:
+        """Return one served item as a row.
+
+        Raises:
+            DataError: it is neither a text nor an object with the text columns.
+        """
+        if isinstance(value, str) and len(self.texts) == 1:
+            return {self.texts[0]: self.input.parse(value, where)}
+        if not isinstance(value, dict):
+            raise DataError(f"An input is an object with {' and '.join(self.texts)}.", where=where, received=value)
+        missing = [column for column in self.texts if column not in value]
+        if missing:
+            raise DataError(f"The field {missing[0]!r} is missing.", where=where, received=sorted(map(str, value)))
+        return {column: self.input.parse(value[column], f"{where}.{column}") for column in self.texts}
+
+    def findings(self, model: Any) -> list[Finding]:
+        """Return what a user should know of this task on this model."""
+        return []
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "options": self.options.model_dump(include=set(Options.model_fields)),
+            "labels": self.labels,
+            "class_weights": self.class_weights,
+            "max_length": self.max_length,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Classify:
+        return cls(Options(**value["options"]), value["labels"], value["class_weights"], value["max_length"])
+
+    def _weights(self, labels: list[str], counts: Counter[str]) -> list[float]:
+        chosen = self.options.class_weights
+        if chosen == "none":
+            return [1.0] * len(labels)
+        if chosen == "balanced":
+            total = sum(counts.values())
+            return [total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels]
+        if isinstance(chosen, dict) and set(chosen) != set(labels):
+            raise DataError(
+                "task.class_weights must give one weight for each label.",
+                received=sorted(chosen),
+                hint=f"the labels are {', '.join(labels[:20])}",
+            )
+        return [float(chosen[label]) for label in labels]  # type: ignore[index]

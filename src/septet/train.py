@@ -1,0 +1,318 @@
+"""Stage 4: the run's own plain loop around the engine's generator.
+
+Here is all that happens between two updates: progress, validation, the best checkpoint, early stopping, checkpoints to resume
+from, time limits. After the last step the best weights are restored, merged, written as an artifact, and read back:
+what is scored later is the artifact, not what was in memory. The test split is never opened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from septet.data.ledger import record_truncation
+from septet.data.store import Prepared
+from septet.engine import state as states
+from septet.engine.device import flops_per_token
+from septet.engine.dropout import remove
+from septet.engine.loop import Step, train_steps
+from septet.engine.machine import machine, peak_memory_bytes
+from septet.engine.optim import AdamW
+from septet.engine.state import TrainState
+from septet.errors import RunError
+from septet.metrics import Answers, compute, higher_is_better
+from septet.model import card
+from septet.model.artifact import seal, write_artifact
+from septet.model.predictor import Predictor
+from septet.prepare import prepare
+from septet.progress import Listen, quiet
+from septet.recipe import Recipe
+from septet.run import Run
+from septet.setup import Setup, set_up
+from septet.watch.profile import write as write_profile
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training run came to."""
+
+    run: Run
+    steps: int
+    best: dict[str, Any]
+    costs: dict[str, Any]
+    stopped: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"run": str(self.run.path), "model": str(self.run.model), "steps": self.steps, "best": self.best, "costs": self.costs, "stopped": self.stopped}
+
+    def text(self) -> str:
+        return (
+            f"trained     {self.steps:,} updates in {self.costs['train_s']:.0f} s, {self.costs['rows_per_s']:.0f} rows/s, "
+            f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.1f} GiB\n"
+            f"stopped     {self.stopped}\n"
+            f"best        {self.best['metric']} {self.best['value']:.4f} on validation at step {self.best['step']:,}\n"
+            f"model       {self.run.model}"
+        )
+
+
+class Course:
+    """One training run under way: what the loop's caller owns.
+
+    Args:
+        run: where everything is written.
+        setup: the run, ready to train.
+        state: fresh, or from a checkpoint.
+        listen: told of each step and validation.
+    """
+
+    def __init__(self, run: Run, setup: Setup, state: TrainState, optimizer: AdamW, listen: Listen = quiet):
+        self.run = run
+        self.setup = setup
+        self.state = state
+        self.optimizer = optimizer
+        self.listen = listen
+        self.train = setup.recipe.train
+        self.every = evaluate_every(self.train.eval_every, setup.planner.groups_per_epoch)
+        self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
+        self.stopped = "all planned updates done"
+        self._began = time.perf_counter()
+        _, self._flops = flops_per_token(setup.model)
+
+    def go(self) -> None:
+        """Train to the end, or until something stops the run."""
+        setup, state = self.setup, self.state
+        rates = setup.rates()
+        scaled = self.train.precision == "fp16"
+        steps = train_steps(setup.model, setup.task, self.optimizer, setup.source(), state, rates=rates, clock=setup.clock, scaled=scaled)
+        for step in steps:
+            self._record(step)
+            due = step.step % self.every == 0 or step.step == setup.total
+            if due:
+                self.validate(step)
+            if due or (self.train.save_every and step.step % self.train.save_every == 0):
+                self.save()
+            if reason := self._stop(due):
+                self.stopped = reason
+                if not due:
+                    self.validate(step)
+                    self.save()
+                break
+
+    def validate(self, step: Step) -> None:
+        """Score the validation rows, and keep the weights if they are the best so far."""
+        self.optimizer.masters.settle()
+        scores = self.score()
+        self.state.evaluations += 1
+        record = {"step": step.step, "epoch": round(step.step / self.setup.planner.groups_per_epoch, 4), "split": "validation", **scores}
+        self.run.append("evaluations.jsonl", record)
+        metric, value, best = self.train.metric, scores[self.train.metric], self.state.best
+        sign = 1.0 if higher_is_better(metric) else -1.0
+        gain = None if best is None else sign * (value - best["value"])
+        if gain is None or gain > 0:
+            self._keep_best(step.step, metric, value)
+        margin = 0.0 if self.train.early_stopping is None else self.train.early_stopping.min_delta
+        self.state.waits = 0 if gain is None or gain > margin else self.state.waits + 1
+        self.listen("evaluation", step=step.step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best)
+
+    def score(self) -> dict[str, float]:
+        """Return the task's metrics and the loss on the validation rows."""
+        setup = self.setup
+        predictions = self.predictor.answer(setup.validation)
+        labels = setup.task.labels
+        scores = np.array([[p.scores[label] for label in labels] for p in predictions])  # type: ignore[index]
+        answers = Answers(np.array([p.row for p in predictions]), labels, setup.validation_targets, scores)
+        names = sorted({*setup.recipe.evaluate.metrics, self.train.metric, "log_loss"})
+        found = compute(names, answers)
+        return {"loss": found["log_loss"], **found}
+
+    def save(self) -> None:
+        """Commit a checkpoint to resume from."""
+        states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
+        states.keep_last(self.run.checkpoints, self.train.keep)
+
+    def _record(self, step: Step) -> None:
+        setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision) * 1e9
+        record = {"step": step.step, "loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "tokens": step.tokens, "rows": step.rows, "seconds": round(step.seconds, 6)}
+        if step.skipped:
+            record["skipped"] = True
+        self.run.append("steps.jsonl", record)
+        mean = self.state.seconds / self.state.step
+        self.listen(
+            "step",
+            step=step.step,
+            total=setup.total,
+            loss=step.loss,
+            lr=step.lr,
+            tokens_per_s=step.tokens / step.seconds,
+            share=step.tokens * self._flops / step.seconds / ceiling,
+            left_s=mean * (setup.total - step.step),
+        )
+
+    def _keep_best(self, step: int, metric: str, value: float) -> None:
+        self.state.best = {"step": step, "metric": metric, "value": value}
+        states.save_best(self.run.checkpoints, self.optimizer.masters.state(), self.state.best)
+        self.run.write_json("best.json", self.state.best)
+
+    def _stop(self, evaluated: bool) -> str | None:
+        stopping = self.train.early_stopping
+        if evaluated and stopping is not None and self.state.waits >= stopping.patience:
+            return f"early: {self.train.metric} did not improve by more than {stopping.min_delta:g} in {self.state.waits} evaluations"
+        if self.train.max_time_s and time.perf_counter() - self._began > self.train.max_time_s:
+            return f"train.max_time={self.train.max_time} was reached"
+        return None
+
+
+def train(recipe: Recipe, run: Run, *, resume: bool = False, tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> Trained:
+    """Train, and leave a finished artifact in the run.
+
+    Args:
+        recipe: as given, or resolved.
+        run: a created folder; its lock is taken here.
+        resume: go on from the newest whole checkpoint.
+        tables: in-memory splits instead of files.
+        listen: told of all progress.
+
+    Raises:
+        RunError: the folder holds another run, or nothing to resume.
+        TrainingError: the loss or the gradient is not a number.
+    """
+    with run.locked():
+        _check_state(run, resume)
+        prepared = prepare(recipe, run, tables=tables, listen=listen)
+        listen("stage", name="train")
+        try:
+            return _train(recipe, run, prepared, resume, listen)
+        except BaseException as error:
+            run.fail(error)
+            raise
+
+
+def evaluate_every(wanted: str | float, groups: int) -> int:
+    """Return the updates between two validations: an epoch's, a number of steps, or a share of an epoch."""
+    if wanted == "epoch":
+        return groups
+    if isinstance(wanted, float) and not wanted.is_integer() or wanted == 0:
+        return max(1, round(float(wanted) * groups))
+    return int(wanted)
+
+
+def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Trained:
+    setup = set_up(recipe, prepared, listen=listen)
+    for split, (rows, tokens) in setup.truncation.items():
+        record_truncation(run, split, rows=rows, tokens=tokens)
+    for finding in setup.findings:
+        listen("finding", finding=finding)
+    run.write_text("recipe.yaml", setup.recipe.to_yaml())
+    run.write_json("env.json", {**machine(run.path), "ceiling": setup.ceiling.to_json()})
+    run.write_json("setup.json", {"findings": setup.findings.to_json(), "truncation": setup.truncation, "model": model_facts(setup)})
+    optimizer = setup.optimizer()
+    state = _restore(run, optimizer, resume, listen)
+    run.event("train", step=state.step, total=setup.total)
+    course = Course(run, setup, state, optimizer, listen)
+    course.go()
+    return _finish(course)
+
+
+def model_facts(setup: Setup) -> dict[str, Any]:
+    """Return what was loaded, how much of it learns, and which tensors are new."""
+    every = list(setup.model.parameters())
+    return {
+        "folder": str(setup.base.folder),
+        "dtype": setup.base.dtype,
+        "parameters": sum(p.numel() for p in every),
+        "trainable": sum(p.numel() for p in every if p.requires_grad),
+        "fresh": setup.base.fresh,
+        "unused": setup.base.unused,
+    }
+
+
+def _check_state(run: Run, resume: bool) -> None:
+    if run.done:
+        raise RunError("This folder holds a finished run.", where=str(run.path), hint="another folder: --run DIR")
+    if run.started and not resume:
+        raise RunError("This folder holds an unfinished run.", where=str(run.path), hint="go on with it: --resume; or start another: --run DIR")
+    if resume and not run.started:
+        raise RunError("There is nothing to resume here.", where=str(run.path), hint="leave out --resume")
+
+
+def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainState:
+    """Return the state to begin with; after a resume the streams hold only what the checkpoint knows of."""
+    found = states.load_latest(run.checkpoints) if resume else None
+    state = TrainState() if found is None else found.state
+    if found is not None:
+        for passed in found.passed_over:
+            listen("note", text=f"passed over a damaged checkpoint: {passed}")
+        if found.masters:
+            optimizer.masters.load_state(found.masters)
+            optimizer.load_state(found.optimizer)
+        listen("note", text=f"resumed at step {state.step:,}")
+    for stream in ("steps.jsonl", "evaluations.jsonl"):
+        run.rewrite(stream, [record for record in run.records(stream) if record["step"] <= state.step])
+    return state
+
+
+def _finish(course: Course) -> Trained:
+    run, setup, state = course.run, course.setup, course.state
+    best = state.best or {"step": state.step, "metric": course.train.metric, "value": float("nan")}
+    weights = states.load_best(run.checkpoints, best["step"])
+    if weights is None:
+        raise RunError("The best checkpoint is gone or damaged.", where=str(run.checkpoints), hint="resume from an earlier one: --resume")
+    optimizer = course.optimizer
+    optimizer.masters.load_state(weights)
+    optimizer.masters.release()
+    costs = _costs(course)
+    run.write_json("costs.json", costs)
+    _write_model(run, setup, weights, card.text(setup, best, costs))
+    predictions = Predictor.load(run.model, device=str(setup.device)).predict(setup.prepared.rows("validation"), embed=True)
+    write_profile(run.model, predictions)
+    seal(run.model)
+    run.event("trained", step=state.step, stopped=course.stopped)
+    run.finish()
+    return Trained(run, state.step, best, costs, course.stopped)
+
+
+def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> None:
+    """Write the artifact from the fp32 masters, merged, with the adapter beside it."""
+    import torch
+
+    model = setup.model.float()
+    with torch.no_grad():
+        parameters = dict(model.named_parameters())
+        for name, value in weights.items():
+            parameters[name].copy_(value)
+    remove(model)
+    adapter_folder = run.path / ".adapter.tmp"
+    setup.method.save(model, adapter_folder)
+    merged = setup.method.merge(model)
+
+    def adapter(folder: Any) -> None:
+        adapter_folder.rename(folder)
+
+    write_artifact(
+        run.model, model=merged, task=setup.task, processor=setup.processor, dtype=setup.base.dtype, card=text, adapter=adapter if adapter_folder.exists() else None
+    )
+
+
+def _costs(course: Course) -> dict[str, Any]:
+    state, setup = course.state, course.setup
+    seconds = max(state.seconds, 1e-9)
+    rate = setup.ceiling.rate(course.train.precision) * 1e9
+    run = course.run
+    estimate = run.read_json("check.json")["estimate"] if (run.path / "check.json").exists() else None
+    return {
+        "train_s": round(seconds, 3),
+        "wall_s": round(time.perf_counter() - course._began, 3),
+        "rows": state.rows,
+        "tokens": state.tokens,
+        "rows_per_s": round(state.rows / seconds, 2),
+        "tokens_per_s": round(state.tokens / seconds, 1),
+        "ceiling_share": round(state.tokens * course._flops / seconds / rate, 4),
+        "padding_share": round(setup.planner.padding(), 4),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "skipped_updates": state.skipped,
+        "estimate": estimate,
+    }

@@ -1,0 +1,57 @@
+"""What the data tests share: recipes as dicts, and a prepare that needs no run folder of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.prepare import prepare
+from septet.recipe import Recipe
+from septet.run import Run
+
+TASK = {"name": "classify", "text": "text", "label": "label"}
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def recipe() -> Callable[..., Recipe]:
+    """`recipe({"train": path}, text="body")` → a recipe for classification."""
+
+    def make(data: dict[str, Any], **task: Any) -> Recipe:
+        return Recipe.load({"data": data, "task": TASK | task, "model": "starter"})
+
+    return make
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, recipe: Callable[..., Recipe]) -> Callable[..., Any]:
+    """`prepared({"train": [dicts], …}, options…)` → the prepared data of tables in memory."""
+
+    def make(tables: dict[str, Any], data: dict[str, Any] | None = None, **task: Any) -> Any:
+        names = {split: "<memory>" for split in tables if not split.startswith("test.")}
+        return prepare(recipe(names | (data or {}), **task), Run(tmp_path / "runs" / "one"), tables=tables)
+
+    return make
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of shared real data sets; skips where there is none."""
+    folder = Path(os.environ.get("SEPTET_SHARED", REPOSITORY.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip("no shared data (SEPTET_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def rows() -> Callable[..., list[dict[str, str]]]:
+    """`rows(10, "abc")` → rows with distinct texts, and the labels in turn."""
+
+    def make(n: int, labels: str = "ab", prefix: str = "row") -> list[dict[str, str]]:
+        return [{"text": f"{prefix} number {i}", "label": labels[i % len(labels)]} for i in range(n)]
+
+    return make

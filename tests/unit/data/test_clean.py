@@ -1,0 +1,56 @@
+"""Cleaning: what goes, what stays, and what is counted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from septet.data.clean import Cleaning, clean_text, clean_texts
+
+OFF = Cleaning("none", control=False, whitespace=False)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("  two\t words\n\nhere ", "two words here"),
+        ("non\u00a0breaking\u3000wide", "non breaking wide"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("bell\x07 and \x1b[0m", "bell and [0m"),
+        ("page\x0cbreak\x85line", "page break line"),
+        ("zero\u200bwidth\ufeff soft\u00adhyphen", "zerowidth softhyphen"),
+        ("\u202eevil\u202c", "evil"),
+        ("👩\u200d👩\u200d👧 family", "👩\u200d👩\u200d👧 family"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("stray\u200d end \u200d", "stray end"),
+        ("lone \ud83d half", "lone \ufffd half"),
+        ("ﬁne ①", "ﬁne ①"),
+    ],
+)
+def test_default(before, after):
+    assert clean_text(before, Cleaning()) == after
+
+
+def test_nfkc():
+    assert clean_text("ﬁne ① ＡＢ", Cleaning("NFKC")) == "fine 1 AB"
+
+
+def test_each_part_can_be_switched_off():
+    text = "  cafe\u0301\x07  \u200b"
+    assert clean_text(text, OFF) == text
+    assert clean_text(text, Cleaning("NFC", control=False, whitespace=False)) == "  caf\u00e9\x07  \u200b"
+    assert clean_text(text, Cleaning("none", control=True, whitespace=False)) == "  cafe\u0301  "
+
+
+def test_rows_changed_are_counted_by_kind():
+    texts, changed = clean_texts([("a  b", " c"), ("x", "y"), ("a\x07", "cafe\u0301 ")], Cleaning())
+    assert texts == [("a b", "c"), ("x", "y"), ("a", "caf\u00e9")]
+    assert changed == {"control": 1, "unicode": 1, "whitespace": 2}
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=[])))
+def test_cleaning_twice_changes_nothing_and_the_result_can_be_stored(text):
+    once = clean_text(text, Cleaning())
+    assert clean_text(once, Cleaning()) == once
+    once.encode("utf-8")
