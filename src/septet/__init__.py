@@ -21,7 +21,22 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Recipe", "__version__", "check", "deploy", "evaluate", "init", "list", "load", "monitor", "predict", "prepare", "run", "serve", "train"]
+__all__ = [
+    "Recipe",
+    "__version__",
+    "check",
+    "deploy",
+    "evaluate",
+    "init",
+    "list",
+    "load",
+    "monitor",
+    "predict",
+    "prepare",
+    "run",
+    "serve",
+    "train",
+]
 
 # a verb is a file too (`septet/train.py`), and importing a file sets it as an attribute of the package: so the file can be called
 _VERBS = {"check", "deploy", "evaluate", "init", "monitor", "predict", "prepare", "run", "serve", "train"}

@@ -23,21 +23,43 @@ if TYPE_CHECKING:
     Source = str | Path | Mapping[str, Any] | Recipe
 
 
-def init(data: str | Path, *, text: str | Sequence[str] | None = None, label: str | None = None, model: str | None = None, out: str | Path | None = None) -> str:
-    """Return a commented starter recipe for a data file; see `septet.init.init`."""
+def init(
+    data: str | Path,
+    *,
+    text: str | Sequence[str] | None = None,
+    label: str | None = None,
+    model: str | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> str:
+    """Return a commented starter recipe for a data file, and write it to `out`; see `septet.init.init`."""
     from septet.init import init as verb
 
-    return verb(data, text=text, label=label, model=model, out=out)
+    return verb(data, text=text, label=label, model=model, out=out, force=force)
 
 
-def prepare(recipe: Source, *overrides: str, run: str | Path | None = None, code: Sequence[str] = (), data: Any = None, listen: Listen = quiet) -> Any:
+def prepare(
+    recipe: Source,
+    *overrides: str,
+    run: str | Path | None = None,
+    code: Sequence[str] = (),
+    data: Any = None,
+    listen: Listen = quiet,
+) -> Any:
     """Read, clean, de-duplicate, split and audit the data of a recipe; the ledger accounts for every row."""
     from septet import journey
 
     return journey.prepare(recipe, overrides, run=run, code=code, tables=tables(data), listen=listen)
 
 
-def check(recipe: Source, *overrides: str, run: str | Path | None = None, code: Sequence[str] = (), data: Any = None, listen: Listen = quiet) -> Any:
+def check(
+    recipe: Source,
+    *overrides: str,
+    run: str | Path | None = None,
+    code: Sequence[str] = (),
+    data: Any = None,
+    listen: Listen = quiet,
+) -> Any:
     """Prepare, load the model, look at the machine, and estimate memory and time."""
     from septet import journey
 
@@ -68,7 +90,9 @@ def train(
     """
     from septet import journey
 
-    return journey.train(recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen)
+    return journey.train(
+        recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen
+    )
 
 
 def run(
@@ -84,7 +108,9 @@ def run(
     """All seven stages in order. Arguments as in `train`."""
     from septet import journey
 
-    return journey.run_all(recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen)
+    return journey.run_all(
+        recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen
+    )
 
 
 def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
@@ -101,7 +127,14 @@ def deploy(folder: str | Path, *, to: str | None = None, listen: Listen = quiet)
     return journey.deploy(folder, to=to, listen=listen)
 
 
-def serve(folder: str | Path, *, host: str | None = None, port: int | None = None, log_text: bool | None = None, listen: Listen = quiet) -> Any:
+def serve(
+    folder: str | Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    log_text: bool | None = None,
+    listen: Listen = quiet,
+) -> Any:
     """Answer requests over HTTP until stopped."""
     from septet import journey
 
@@ -143,7 +176,9 @@ def tables(data: Any) -> dict[str, Any] | None:
     """
     if data is None:
         return None
-    if isinstance(data, Mapping) and not all(isinstance(value, (builtins.list, tuple)) and not _rows(value) for value in data.values()):
+    if isinstance(data, Mapping) and not all(
+        isinstance(value, (builtins.list, tuple)) and not _rows(value) for value in data.values()
+    ):
         return dict(data)
     return {"train": data}
 

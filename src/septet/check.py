@@ -43,7 +43,9 @@ class Checked:
             "model": self.model,
             "estimate": self.estimate,
             "findings": self.findings.to_json(),
-            "whys": {key: why for key, why in self.recipe.whys.items() if key.startswith(("model.", "train.", "method."))},
+            "whys": {
+                key: why for key, why in self.recipe.whys.items() if key.startswith(("model.", "train.", "method."))
+            },
         }
 
     def text(self) -> str:
@@ -70,8 +72,16 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
         facts = machines.machine(run.path)
         estimate = measure(setup, listen=listen)
         findings = Report(setup.findings.findings)
-        findings.add(*_resources(estimate, facts), *_frameworks(facts), Finding("precision-chosen", "note", f"{setup.recipe.train.precision}: {setup.recipe.whys['train.precision']}."))
-        checked = Checked(run, setup.recipe, {**facts, "ceiling": setup.ceiling.to_json()}, _model(setup), estimate, findings)
+        findings.add(
+            *_resources(estimate, facts),
+            *_frameworks(facts),
+            Finding(
+                "precision-chosen", "note", f"{setup.recipe.train.precision}: {setup.recipe.whys['train.precision']}."
+            ),
+        )
+        checked = Checked(
+            run, setup.recipe, {**facts, "ceiling": setup.ceiling.to_json()}, _model(setup), estimate, findings
+        )
         run.write_json("check.json", checked.to_json())
         for finding in findings:
             listen("finding", finding=finding)
@@ -86,7 +96,16 @@ def measure(setup: Setup, *, steps: int = MEASURED_STEPS, listen: Listen = quiet
     """
     optimizer = setup.optimizer()
     state = TrainState()
-    loop = train_steps(setup.model, setup.task, optimizer, setup.source(), state, rates=setup.rates(), clock=setup.clock, scaled=setup.recipe.train.precision == "fp16")
+    loop = train_steps(
+        setup.model,
+        setup.task,
+        optimizer,
+        setup.source(),
+        state,
+        rates=setup.rates(),
+        clock=setup.clock,
+        scaled=setup.recipe.train.precision == "fp16",
+    )
     times, rows, tokens = [], 0, 0
     for step in loop:
         listen("progress", what="measure", done=len(times) + 1, total=steps + 1)
@@ -175,8 +194,14 @@ def _resources(estimate: dict[str, Any], facts: dict[str, Any]) -> list[Finding]
 
 
 def _frameworks(facts: dict[str, Any]) -> list[Finding]:
-    found = [Finding("tpu-unused", "note", f"{a['name']}: {a['note']}.", "train on the CPU, or on a GPU") for a in facts["accelerators"] if a["kind"] == "tpu"]
+    found = [
+        Finding("tpu-unused", "note", f"{a['name']}: {a['note']}.", "train on the CPU, or on a GPU")
+        for a in facts["accelerators"]
+        if a["kind"] == "tpu"
+    ]
     others = [name for name in ("TensorFlow", "JAX") if name in facts["frameworks"]]
     if others:
-        found.append(Finding("frameworks-found", "note", f"{' and '.join(others)} found; Septet computes with PyTorch.", ""))
+        found.append(
+            Finding("frameworks-found", "note", f"{' and '.join(others)} found; Septet computes with PyTorch.", "")
+        )
     return found

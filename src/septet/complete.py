@@ -13,11 +13,18 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
-_PARTS = {"task.name": "task", "method.name": "method", "task": "task", "method": "method", "evaluate.baselines": "baseline", "deploy.exports": "export"}
+_PARTS = {
+    "task.name": "task",
+    "method.name": "method",
+    "task": "task",
+    "method": "method",
+    "evaluate.baselines": "baseline",
+    "deploy.exports": "export",
+}
 
 # bash adds a blank after each completion; after `key=` the value is still to come
 _BASH_LOOP = "COMPREPLY+=($value)"
-_BASH_NO_BLANK = 'COMPREPLY+=($value); [[ $value == *= ]] && compopt -o nospace'
+_BASH_NO_BLANK = "COMPREPLY+=($value); [[ $value == *= ]] && compopt -o nospace"
 
 
 def script(command: click.Command, shell: str) -> str:
@@ -43,7 +50,10 @@ def recipes(context: click.Context, param: click.Parameter, incomplete: str) -> 
                 found.append(CompletionItem(shown + "/", type="dir"))
             elif path.suffix in (".yaml", ".yml"):
                 found.append(CompletionItem(shown))
-    return [CompletionItem(item.value.rstrip("/"), type="dir") if item.type == "dir" and len(found) == 1 else item for item in found]
+    return [
+        CompletionItem(item.value.rstrip("/"), type="dir") if item.type == "dir" and len(found) == 1 else item
+        for item in found
+    ]
 
 
 def folders(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -68,7 +78,11 @@ def keys(context: click.Context, param: click.Parameter, incomplete: str) -> lis
     from septet.recipe import schema
 
     every = [*schema.SECTIONS, *schema.keys()]
-    return [CompletionItem(path) for path in every if path.startswith(incomplete) and (incomplete or path in schema.SECTIONS)]
+    return [
+        CompletionItem(path)
+        for path in every
+        if path.startswith(incomplete) and (incomplete or path in schema.SECTIONS)
+    ]
 
 
 def overrides(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,29 +1,121 @@
-"""What a verb is doing, shown on standard error: live on a terminal, plain lines elsewhere.
+"""What a user sees: the result on standard output, as text or JSON; progress and errors on standard error.
 
-    with shown() as listen:
-        journey.train("recipe.yaml", listen=listen)
+    screen = Screen(as_json=False)
+    with screen.progress() as listen:
+        result = journey.train("recipe.yaml", listen=listen)
+    screen.result(result)
 
-Results are not shown here; the command line prints them on standard output. The events are those of `progress`.
+Progress is live on a terminal and plain lines elsewhere; its events are those of `progress`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+import click
+
+from septet.errors import Problems, SeptetError, UsageError, explain_foreign
 from septet.progress import Listen
 
+INTERRUPTED = 130
+BROKEN_PIPE = 141
 LINE_EVERY_S = 2.0
 _MARKS = {"blocker": ("✗", "bold red"), "warning": ("!", "yellow"), "note": ("·", "dim")}
 
 
+class Screen:
+    """Standard output and standard error of one call of the command line.
+
+    Args:
+        as_json: the result, or the error, is one JSON document on standard output.
+        debug: an error shows its traceback.
+
+    Attributes:
+        run: the run folder, once it is known; an interruption says how to resume it.
+        exit_code: what the result asks for.
+    """
+
+    def __init__(self, as_json: bool = False, *, debug: bool = False):
+        self.as_json = as_json
+        self.debug = debug
+        self.run: str | None = None
+        self.exit_code = 0
+
+    @contextlib.contextmanager
+    def progress(self, stream: IO[str] | None = None) -> Iterator[Listen]:
+        """Yield a `listen` that shows events; with JSON, what libraries print goes to standard error as well."""
+        redirected = contextlib.redirect_stdout(sys.stderr) if self.as_json else contextlib.nullcontext()
+        with redirected, _shown(stream or sys.stderr) as listen:
+
+            def hear(event: str, **facts: Any) -> None:
+                if event == "run":
+                    self.run = str(facts["path"])
+                listen(event, **facts)
+
+            yield hear
+
+    def result(self, result: Any) -> None:
+        """Print what a verb returned, and keep its exit code."""
+        self.exit_code = getattr(result, "exit_code", 0)
+        if result is None:
+            return
+        if self.as_json:
+            self.json(result.to_json() if hasattr(result, "to_json") else result)
+        elif hasattr(result, "text"):
+            click.echo(result.text())
+
+    def json(self, value: Any) -> None:
+        """Print a value as one JSON document."""
+        click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+    def error(self, error: BaseException) -> int:
+        """Tell an error in the house form, and return its exit code."""
+        if isinstance(error, click.exceptions.Exit):
+            return error.exit_code
+        if isinstance(error, SystemExit):
+            return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        if isinstance(error, BrokenPipeError):
+            _close_stdout()
+            return BROKEN_PIPE
+        if isinstance(error, (KeyboardInterrupt, click.Abort)):
+            hint = None if self.run is None else f"the same command with --run {self.run} --resume"
+            return self._tell(SeptetError("what was saved is kept.", hint=hint), INTERRUPTED, kind="Interrupted")
+        if self.debug:
+            import traceback
+
+            traceback.print_exception(error)
+        if isinstance(error, click.UsageError):
+            verb = error.ctx.command_path if error.ctx else "septet"
+            error = UsageError(error.format_message(), hint=f"{verb} --help")
+        known = explain_foreign(error)
+        if known is not None:
+            return self._tell(known, known.exit_code)
+        defect = SeptetError(
+            f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}",
+            hint="this is a defect; run again with --debug",
+        )
+        return self._tell(defect, 1, kind="Defect")
+
+    def _tell(self, error: SeptetError, code: int, *, kind: str | None = None) -> int:
+        kind = kind or type(error).__name__
+        if self.as_json:
+            told = _error_json(error, kind)
+            if isinstance(error, Problems):
+                told["problems"] = [_error_json(problem, type(problem).__name__) for problem in error.problems]
+            self.json({"error": told})
+        click.echo(str(error).replace(type(error).__name__, kind, 1), err=True)
+        return code
+
+
 @contextlib.contextmanager
-def shown(stream: IO[str] | None = None) -> Iterator[Listen]:
-    """Yield a `listen` that shows events on `stream`; standard error when None."""
-    stream = stream or sys.stderr
+def _shown(stream: IO[str]) -> Iterator[Listen]:
     if not stream.isatty():
         yield Lines(stream)
         return
@@ -69,48 +161,66 @@ class Lines:
 
 
 class Live:
-    """A bar that moves, with the facts of the newest step; findings and evaluations scroll above it."""
+    """A bar that moves, with the facts of the newest step below it; findings and evaluations scroll above."""
 
     def __init__(self, stream: IO[str]):
         from rich.console import Console
+        from rich.live import Live as Region
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._console = Console(file=stream, highlight=False)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}", markup=False))
-        self._progress = Progress(*columns, console=self._console, transient=True, refresh_per_second=4)
+        told, count = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[count]"))
+        self._progress = Progress(told, BarColumn(bar_width=30), count, console=self._console, auto_refresh=False)
         self._bars: dict[str, Any] = {}
-        self._newest = ""
-        self._progress.start()
+        self._facts = ""
+        self._score = ""
+        self._region = Region(get_renderable=self._render, console=self._console, transient=True, refresh_per_second=4)
+        self._region.start()
 
     def __call__(self, event: str, **facts: Any) -> None:
         if event == "step":
-            self._bar("train", facts["step"], facts["total"], f"{facts['step']:,}/{facts['total']:,}  {step_facts(facts)}{self._newest}")
+            self._facts = f"  {step_facts(facts)}{self._score}"
+            self._bar("train", facts["step"], facts["total"])
         elif event == "progress":
-            self._bar(facts["what"], facts["done"], facts["total"], _count(facts))
+            self._bar(facts["what"], facts["done"], facts["total"])
         else:
             self._other(event, facts)
 
     def close(self) -> None:
-        self._progress.stop()
+        """Take the bars away; what scrolled stays."""
+        self._region.stop()
+
+    def _render(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        return (
+            Group(self._progress.get_renderable(), Text(self._facts))
+            if self._facts
+            else self._progress.get_renderable()
+        )
 
     def _other(self, event: str, facts: dict[str, Any]) -> None:
         if event == "stage":
             self._clear()
         if event == "evaluation" and facts.get("metric") in facts["scores"]:
-            self._newest = f" · {facts['metric']} {_number(facts['scores'][facts['metric']])}"
+            self._score = f" · {facts['metric']} {_number(facts['scores'][facts['metric']])}"
         line = _line_of(event, facts)
         if line:
-            style = {"stage": "bold", "finding": _MARKS.get(getattr(facts.get("finding"), "level", ""), ("", ""))[1]}.get(event, "")
-            self._console.print(line, style=style or None, markup=False, soft_wrap=True)
+            level = getattr(facts.get("finding"), "level", "")
+            style = "bold" if event == "stage" else _MARKS[level][1] if level else None
+            self._console.print(line, style=style, markup=False, soft_wrap=True)
 
-    def _bar(self, name: str, done: int, total: int, facts: str) -> None:
+    def _bar(self, name: str, done: int, total: int) -> None:
         if name not in self._bars:
-            self._bars[name] = self._progress.add_task(name, total=total, facts="")
-        self._progress.update(self._bars[name], completed=done, total=total, facts=facts)
+            self._bars[name] = self._progress.add_task(name, total=total, count="")
+        self._progress.update(self._bars[name], completed=done, total=total, count=f"{done:,}/{total:,}")
         if done >= total:
             self._progress.remove_task(self._bars.pop(name))
+            self._facts = self._facts if self._bars else ""
 
     def _clear(self) -> None:
+        self._facts = ""
         while self._bars:
             self._progress.remove_task(self._bars.popitem()[1])
 
@@ -163,3 +273,25 @@ def _count(facts: dict[str, Any]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: a number that is none becomes null, a path its text."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _error_json(error: SeptetError, kind: str) -> dict[str, Any]:
+    message = f"{len(error.problems)} problems" if isinstance(error, Problems) else error.what
+    return {"type": kind, "message": message, "where": error.where, "hint": error.hint}
+
+
+def _close_stdout() -> None:
+    """Let the last flush at exit go nowhere: the reader has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -76,7 +76,9 @@ class MissingExtraError(UsageError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str):
-        super().__init__(f"{purpose} needs the package {package!r}, which is not installed.", hint=f"pip install 'septet[{extra}]'")
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed.", hint=f"pip install 'septet[{extra}]'"
+        )
 
 
 class ResourceError(SeptetError):
@@ -109,17 +111,30 @@ def explain_foreign(error: BaseException) -> SeptetError | None:
         return error
     if isinstance(error, OSError):
         return _explain_os(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
-        return ResourceError("The machine ran out of memory.", hint="a smaller train.token_budget or train.micro_batch; the update stays the same")
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in str(error).lower()
+        or "can't allocate memory" in str(error).lower()
+    ):
+        return ResourceError(
+            "The machine ran out of memory.",
+            hint="a smaller train.token_budget or train.micro_batch; the update stays the same",
+        )
     return None
 
 
 def _explain_os(error: OSError) -> SeptetError | None:
     where = str(error.filename) if error.filename else None
     if error.errno == errno.ENOSPC or error.errno == errno.EDQUOT:
-        return ResourceError("The disk is full; what was saved before is kept.", where=where, hint="free some space, or write elsewhere: --run DIR")
+        return ResourceError(
+            "The disk is full; what was saved before is kept.",
+            where=where,
+            hint="free some space, or write elsewhere: --run DIR",
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return ResourceError("No permission to write or read here.", where=where, hint="choose a folder you may write to: --run DIR")
+        return ResourceError(
+            "No permission to write or read here.", where=where, hint="choose a folder you may write to: --run DIR"
+        )
     if isinstance(error, FileNotFoundError):
         return UsageError("No such file or folder.", where=where)
     if isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):

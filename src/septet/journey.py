@@ -64,10 +64,22 @@ class Served:
         return self.facts
 
     def text(self) -> str:
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.facts.items() if not isinstance(value, (dict, list)))
+        return ", ".join(
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in self.facts.items()
+            if not isinstance(value, (dict, list))
+        )
 
 
-def prepare(source: Source, overrides: Sequence[str] = (), *, run: str | Path | None = None, code: Sequence[str] = (), tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> PreparedResult:
+def prepare(
+    source: Source,
+    overrides: Sequence[str] = (),
+    *,
+    run: str | Path | None = None,
+    code: Sequence[str] = (),
+    tables: Mapping[str, Any] | None = None,
+    listen: Listen = quiet,
+) -> PreparedResult:
     """Stage 1: read, clean, de-duplicate, split and audit the data of a recipe.
 
     Args:
@@ -85,7 +97,15 @@ def prepare(source: Source, overrides: Sequence[str] = (), *, run: str | Path | 
         return PreparedResult(opened, verb(recipe, opened, tables=tables, listen=listen))
 
 
-def check(source: Source, overrides: Sequence[str] = (), *, run: str | Path | None = None, code: Sequence[str] = (), tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> Any:
+def check(
+    source: Source,
+    overrides: Sequence[str] = (),
+    *,
+    run: str | Path | None = None,
+    code: Sequence[str] = (),
+    tables: Mapping[str, Any] | None = None,
+    listen: Listen = quiet,
+) -> Any:
     """Stages 2 and 3: the machine, the model, and what the run will take. Arguments as in `prepare`."""
     from septet.check import check as verb
 
@@ -130,7 +150,14 @@ def deploy(folder: str | Path, *, to: str | None = None, listen: Listen = quiet)
     return verb(_finished(folder), to=to, listen=listen)
 
 
-def serve(folder: str | Path, *, host: str | None = None, port: int | None = None, log_text: bool | None = None, listen: Listen = quiet) -> Any:
+def serve(
+    folder: str | Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    log_text: bool | None = None,
+    listen: Listen = quiet,
+) -> Any:
     """Stage 6: answer requests until stopped."""
     from septet.serve import serve as verb
 
@@ -178,7 +205,9 @@ def run_all(
     if not (resume and opened.done):
         if not resume:
             journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
-        journey.stages["train"] = training(recipe, opened, resume=resume and opened.started, tables=tables, listen=listen)
+        journey.stages["train"] = training(
+            recipe, opened, resume=resume and opened.started, tables=tables, listen=listen
+        )
     listen("stage", name="evaluate")
     journey.stages["evaluate"] = evaluating(opened, listen=listen)
     listen("stage", name="deploy")
@@ -207,7 +236,14 @@ def open_run(recipe: Recipe, folder: str | Path | None, *, resume: bool = False)
 
 
 def _begin(
-    source: Source, overrides: Sequence[str], folder: str | Path | None, code: Sequence[str], tables: Mapping[str, Any] | None, *, resume: bool = False, force: bool = False
+    source: Source,
+    overrides: Sequence[str],
+    folder: str | Path | None,
+    code: Sequence[str],
+    tables: Mapping[str, Any] | None,
+    *,
+    resume: bool = False,
+    force: bool = False,
 ) -> tuple[Recipe, Run]:
     for path in code:
         registry.load_code(path)
@@ -216,7 +252,11 @@ def _begin(
     given = opened.path / "recipe.given.yaml"
     if resume and given.exists():
         if given.read_text() != recipe.given and not force:
-            raise RunError("The recipe is not the one this run was begun with.", where=str(given), hint="resume with the same recipe and overrides, or --force")
+            raise RunError(
+                "The recipe is not the one this run was begun with.",
+                where=str(given),
+                hint="resume with the same recipe and overrides, or --force",
+            )
         if not force and (opened.path / "recipe.yaml").exists():
             recipe = Recipe.load(opened.path / "recipe.yaml", in_memory=tuple(tables or ()))
     elif not opened.started:
@@ -227,7 +267,11 @@ def _begin(
 def _finished(folder: str | Path) -> Run:
     opened = Run.open(folder)
     if not opened.done:
-        raise UsageError("This run is not finished (it has no DONE).", where=str(folder), hint="septet train RECIPE --run DIR --resume")
+        raise UsageError(
+            "This run is not finished (it has no DONE).",
+            where=str(folder),
+            hint="septet train RECIPE --run DIR --resume",
+        )
     return opened
 
 

@@ -59,7 +59,7 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
     key = store.fingerprint(facts, {source.split: source.address for source in sources})
     prepared = None if tables else store.find(root, key)
     if prepared is None:
-        prepared = _build(recipe, schema, sources, root=root, key=key, facts=facts, listen=listen)
+        prepared = _build(recipe, schema, sources=sources, root=root, key=key, facts=facts, listen=listen)
     else:
         listen("note", text=f"data: unchanged, prepared before in {prepared.path}")
     run.write_json("data.json", prepared.to_json(run))
@@ -72,9 +72,9 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
 
 
 def _build(
-    recipe: Any, schema: Schema, sources: list[Source], *, root: Any, key: str, facts: list[Any], listen: Listen
+    recipe: Any, schema: Schema, *, sources: list[Source], root: Any, key: str, facts: list[Any], listen: Listen
 ) -> Prepared:
-    draft, raw = _read(recipe, schema, sources, listen)
+    draft, raw = _read(recipe, schema, sources=sources, listen=listen)
     name = store.fingerprint(facts, [(entry["split"], entry["sha256"]) for entry in raw])
     found = store.existing(root, name, key=key, raw=raw)
     if found is not None:
@@ -92,7 +92,7 @@ def _build(
     return store.write(root, name, splits=draft.splits, schema=schema, facts=manifest)
 
 
-def _read(recipe: Any, schema: Schema, sources: list[Source], listen: Listen) -> tuple[Draft, list[dict[str, Any]]]:
+def _read(recipe: Any, schema: Schema, *, sources: list[Source], listen: Listen) -> tuple[Draft, list[dict[str, Any]]]:
     """Return the splits as read, and the stamps of what was read."""
     draft = Draft({}, recipe.data.allow)
     raw = []
@@ -132,7 +132,7 @@ def _sample(draft: Draft, sample: Any) -> None:
     for split, rows in list(draft.splits.items()):
         wanted = getattr(sample, split.split(".")[0], None)
         if wanted is not None:
-            draft.keep(split, draw(len(rows), wanted, seed=sample.seed, split=split), "not sampled")
+            draft.keep(split, draw(len(rows), wanted, seed=sample.seed, split=split), reason="not sampled")
 
 
 def _cut(draft: Draft, options: Any) -> None:
@@ -144,11 +144,11 @@ def _cut(draft: Draft, options: Any) -> None:
         shares["test"] = options.test
     if shares and len(draft.splits["train"]):
         train = draft.splits["train"]
-        indices = cut(train, row_ids(train), shares, seed=options.seed, stratify=options.stratify)
+        indices = cut(train, row_ids(train), shares=shares, seed=options.seed, stratify=options.stratify)
         for split, found in indices.items():
             draft.splits[split] = train.take(found)
             if split != "train":
-                draft.ledger.move("train", split, len(found))
+                draft.ledger.move("train", split, rows=len(found))
     order = ["train", "validation", *draft.tests]
     draft.splits = {split: draft.splits[split] for split in order if split in draft.splits}
     draft.ledger.accounts = {split: draft.ledger[split] for split in draft.splits}

@@ -73,7 +73,9 @@ def module(kind: str, name: str) -> ModuleType:
         return entry.load()
     own = _own(kind)
     if name not in own:
-        raise UsageError(f"There is no {kind} named {name!r}.", hint=suggest(name, names(kind)) or f"septet list {kind}")
+        raise UsageError(
+            f"There is no {kind} named {name!r}.", hint=suggest(name, names(kind)) or f"septet list {kind}"
+        )
     return importlib.import_module(f"septet.{folder}.{own[name]}")
 
 
@@ -83,7 +85,9 @@ def part(kind: str, name: str) -> Any:
     wanted = name if kind == "metric" else "".join(word.capitalize() for word in name.split("_"))
     found = getattr(owner, wanted, None)
     if found is None:
-        raise UsageError(f"The {kind} file {owner.__name__} must define a {'function' if kind == 'metric' else 'class'} {wanted}.")
+        raise UsageError(
+            f"The {kind} file {owner.__name__} must define a {'function' if kind == 'metric' else 'class'} {wanted}."
+        )
     return found
 
 
@@ -110,7 +114,9 @@ def load_code(path: str | Path) -> Code:
     try:
         spec.loader.exec_module(loaded)
     except Exception as error:
-        raise UsageError(f"The file given with --code does not import: {type(error).__name__}: {error}", where=str(path)) from error
+        raise UsageError(
+            f"The file given with --code does not import: {type(error).__name__}: {error}", where=str(path)
+        ) from error
     kind = getattr(loaded, "kind", None)
     if kind not in FOLDERS:
         raise UsageError(f"A --code file sets kind to one of {', '.join(FOLDERS)}.", where=str(path), received=kind)
@@ -139,11 +145,17 @@ def _own(kind: str) -> dict[str, str]:
     found = {}
     for file in files:
         owner = importlib.import_module(f"septet.metrics.{file}")
-        found |= {name: file for name, value in vars(owner).items() if hasattr(value, "better") and value.__module__ == owner.__name__}
+        found |= {
+            name: file
+            for name, value in vars(owner).items()
+            if hasattr(value, "better") and value.__module__ == owner.__name__
+        }
     return found
 
 
 def _folder(kind: str) -> str:
     if kind not in FOLDERS:
-        raise UsageError(f"There is no kind of part named {kind!r}.", hint=suggest(kind, list(FOLDERS)) or ", ".join(FOLDERS))
+        raise UsageError(
+            f"There is no kind of part named {kind!r}.", hint=suggest(kind, list(FOLDERS)) or ", ".join(FOLDERS)
+        )
     return FOLDERS[kind]

@@ -64,7 +64,9 @@ class Run:
             RunError: its name is unfit, or the path is a file or a link.
         """
         if not _NAME.fullmatch(self.path.name):
-            raise RunError("A run's name is up to 128 letters, digits, dots, hyphens and underscores.", received=self.path.name)
+            raise RunError(
+                "A run's name is up to 128 letters, digits, dots, hyphens and underscores.", received=self.path.name
+            )
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
             raise RunError("The run folder must be a real folder.", where=str(self.path))
         self.path.mkdir(parents=True, exist_ok=True)
@@ -84,7 +86,11 @@ class Run:
             self._lock.seek(0)
             holder = self._lock.read().strip() or "unknown"
             self._lock.close()
-            raise RunError(f"Another process (pid {holder}) is writing this run.", where=str(self.path), hint="wait for it, or choose another folder: --run DIR") from None
+            raise RunError(
+                f"Another process (pid {holder}) is writing this run.",
+                where=str(self.path),
+                hint="wait for it, or choose another folder: --run DIR",
+            ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()

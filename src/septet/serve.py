@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from septet.errors import CheckError, MissingExtraError, ResourceError, UsageError, explain_foreign
 from septet.progress import Listen, quiet
+from septet.run import Run
+from septet.server.identity import model_name
 from septet.server.settings import TOKEN, Settings
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ START_S = 300.0
 
 
 def serve(
-    folder: str | Path,
+    folder: str | Path | Run,
     *,
     host: str | None = None,
     port: int | None = None,
@@ -57,8 +59,19 @@ def serve(
         UsageError: no model there, the port is taken, or the host needs a token.
         ModelError: the artifact is damaged.
     """
+    folder = folder_of(folder)
     settings = settings_of(folder, host=host, port=port, log=log, log_text=log_text)
-    Server(folder, settings=settings, device=device, code=code, listen=listen, ready=ready).run()
+
+    def told(url: str) -> None:
+        listen("note", text=f"serving {model_name(folder)} at {url} (POST /v1/predict; stop with Ctrl-C)")
+        ready(url)
+
+    Server(folder, settings=settings, device=device, code=code, listen=listen, ready=told).run()
+
+
+def folder_of(run: str | Path | Run) -> Path:
+    """Return the folder of a run or a model, however it is given."""
+    return run.path if isinstance(run, Run) else Path(run)
 
 
 def settings_of(folder: str | Path, **given: Any) -> Settings:
@@ -183,8 +196,8 @@ class Server:
 
 
 def smoke(
-    run: str | Path,
-    texts: Sequence[Any],
+    run: str | Path | Run,
+    rows: Sequence[Any],
     *,
     device: str | None = None,
     code: Sequence[str] = (),
@@ -195,37 +208,40 @@ def smoke(
     Every row is sent once, most of them alone and at the same time as others. The requests stay in the run's log.
 
     Args:
-        run: a run folder or a model folder.
-        texts: what is sent: texts, or objects with the task's columns.
+        run: a run, a run folder or a model folder.
+        rows: what is sent: texts, or dicts with the task's columns.
         device, code: as for `serve`.
         listen: told notes.
 
     Returns:
-        `requests`, `max_difference` of a score, `labels_different`, `p50_ms`, `p95_ms`, `logged`.
+        `rows`, `requests`, `max_difference` of a score, `labels_different`, `p50_ms`, `p95_ms`, `logged`.
 
     Raises:
         CheckError: an answer differs from the Predictor's, or a route does not answer as it must.
     """
     from septet.model.predictor import Predictor
 
-    settings = settings_of(run, host="127.0.0.1", port=0)
-    with Server(run, settings=settings, device=device, code=code, listen=listen) as server:
-        together, alone = list(texts[:CLIENTS]), list(texts[CLIENTS:])
+    folder = folder_of(run)
+    predictor = Predictor.load(folder, device, code)
+    texts = [predictor.parse(row) for row in rows]
+    wanted = predictor.predict(texts)
+    settings = settings_of(folder, host="127.0.0.1", port=0)
+    with Server(folder, settings=settings, device=device, code=code, listen=listen) as server:
+        together, alone = texts[:CLIENTS], texts[CLIENTS:]
         with ThreadPoolExecutor(CLIENTS) as pool:
             answers = [_post(server, {"inputs": together})] if together else []
             answers += list(pool.map(lambda text: _post(server, {"inputs": [text]}), alone))
-        routes = {path: _get(server, path) for path in ("/health/live", "/health/ready", "/metrics")}
-    facts: dict[str, Any] = {"requests": len(answers), "rows": len(texts), "logged": _logged(server)}
+        routes = {path: _get(server, path)[0] for path in ("/health/live", "/health/ready", "/metrics")}
+    facts: dict[str, Any] = {"rows": len(texts), "requests": len(answers), "logged": _logged(server)}
     facts |= _timing([seconds for _, _, seconds in answers])
-    wrong = [f"{path} answered {status}" for path, (status, _) in routes.items() if status != 200]
+    wrong = [f"{path} answered {status}" for path, status in routes.items() if status != 200]
     wrong += [f"/v1/predict answered {status}" for status, _, _ in answers if status != 200][:1]
     if not wrong:
-        served = [p for _, body, _ in answers for p in body["predictions"]]
-        facts |= _compared(served, Predictor.load(run, device, code).predict(list(texts)))
+        facts |= _compared([p for _, body, _ in answers for p in body["predictions"]], wanted)
         if facts["max_difference"] > TOLERANCE or facts["labels_different"]:
             wrong.append(f"answers differ from the model's by up to {facts['max_difference']:.1e}")
     if wrong:
-        raise CheckError(f"The server does not answer as it must: {'; '.join(wrong)}.", where=str(run))
+        raise CheckError(f"The server does not answer as it must: {'; '.join(wrong)}.", where=str(folder))
     return facts
 
 

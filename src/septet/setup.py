@@ -71,7 +71,9 @@ class Setup:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
         train = self.recipe.train
         masters = Masters(self.model, used_embedding_rows(self.model, self.train))
-        return AdamW(masters, self.method.param_groups(self.model, train.weight_decay), betas=train.betas, eps=train.eps)
+        return AdamW(
+            masters, self.method.param_groups(self.model, train.weight_decay), betas=train.betas, eps=train.eps
+        )
 
 
 def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Setup:
@@ -119,7 +121,23 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     )
     findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
     targets = np.array([task.target(row) for row in validation_rows])
-    setup = Setup(recipe, prepared, task, method, model, loaded, processor, device, ceiling, planner, train, validation, targets, clock, findings)
+    setup = Setup(
+        recipe,
+        prepared,
+        task,
+        method,
+        model,
+        loaded,
+        processor,
+        device,
+        ceiling,
+        planner,
+        train,
+        validation,
+        targets,
+        clock,
+        findings,
+    )
     setup.truncation = {"train": _truncated([train]), "validation": _truncated(validation)}
     return setup
 
@@ -154,7 +172,11 @@ def _from_data(recipe: Recipe, config: dict[str, Any], sizes: list[int], rows: i
     updates = -(-rows // batch)
     epochs = int(np.clip(round(600 / updates), 3, 10))
     return {
-        "model.max_length": (length, f"the longest training row has {longest} tokens, 99 % have at most {p99}; {share:.2%} are cut" + (f" (the model's limit is {limit})" if length == limit else "")),
+        "model.max_length": (
+            length,
+            f"the longest training row has {longest} tokens, 99 % have at most {p99}; {share:.2%} are cut"
+            + (f" (the model's limit is {limit})" if length == limit else ""),
+        ),
         "train.batch": (batch, f"{rows:,} training rows: {updates:,} updates an epoch"),
         "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
     }
@@ -183,8 +205,16 @@ def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling, rows: int) 
     budget = 2048 if ceiling.device == "cpu" else 32768
     filled: dict[str, tuple[Any, str]] = {
         "train.lr": (lr, f"{method.why}; hidden size {hidden}: {scale:.2g} x {method.lr:g}"),
-        "train.token_budget": (budget, f"a micro-batch of {budget:,} tokens fills this {ceiling.device.upper()}; it never changes the update"),
-        "model.attention": ("eager" if ceiling.device == "cpu" else "sdpa", "short rows on a CPU: the backward pass of fused attention is slower" if ceiling.device == "cpu" else "fused attention of the GPU"),
+        "train.token_budget": (
+            budget,
+            f"a micro-batch of {budget:,} tokens fills this {ceiling.device.upper()}; it never changes the update",
+        ),
+        "model.attention": (
+            "eager" if ceiling.device == "cpu" else "sdpa",
+            "short rows on a CPU: the backward pass of fused attention is slower"
+            if ceiling.device == "cpu"
+            else "fused attention of the GPU",
+        ),
     }
     if hasattr(method.options, "alpha"):
         filled["method.alpha"] = (2.0 * method.options.rank, "twice the rank, so that the scale is 2 at any rank")
@@ -194,7 +224,9 @@ def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling, rows: int) 
 def _load(recipe: Recipe, task: Any, folder: Path) -> load.Loaded:
     dropout.register_attention()
     head = next(iter(task.heads().values()))
-    return load.load_model(folder, head, seed=recipe.train.seed, dropout=recipe.model.dropout, attention=ATTENTION[recipe.model.attention])
+    return load.load_model(
+        folder, head, seed=recipe.train.seed, dropout=recipe.model.dropout, attention=ATTENTION[recipe.model.attention]
+    )
 
 
 def _cut(task: Any, processor: Any, rows: list[Any], examples: list[Example]) -> list[Example]:
@@ -217,7 +249,9 @@ def _fresh(loaded: load.Loaded) -> Finding:
     return Finding(
         "tensors-new",
         "note",
-        f"{len(names)} tensors are not in the checkpoint and start from random values: {', '.join(names)}." if names else "Every tensor comes from the checkpoint.",
+        f"{len(names)} tensors are not in the checkpoint and start from random values: {', '.join(names)}."
+        if names
+        else "Every tensor comes from the checkpoint.",
         "expected for the head; nothing else may be new",
         {"fresh": names, "unused": loaded.unused},
     )

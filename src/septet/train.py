@@ -47,7 +47,14 @@ class Trained:
     stopped: str
 
     def to_json(self) -> dict[str, Any]:
-        return {"run": str(self.run.path), "model": str(self.run.model), "steps": self.steps, "best": self.best, "costs": self.costs, "stopped": self.stopped}
+        return {
+            "run": str(self.run.path),
+            "model": str(self.run.model),
+            "steps": self.steps,
+            "best": self.best,
+            "costs": self.costs,
+            "stopped": self.stopped,
+        }
 
     def text(self) -> str:
         return (
@@ -87,7 +94,16 @@ class Course:
         setup, state = self.setup, self.state
         rates = setup.rates()
         scaled = self.train.precision == "fp16"
-        steps = train_steps(setup.model, setup.task, self.optimizer, setup.source(), state, rates=rates, clock=setup.clock, scaled=scaled)
+        steps = train_steps(
+            setup.model,
+            setup.task,
+            self.optimizer,
+            setup.source(),
+            state,
+            rates=rates,
+            clock=setup.clock,
+            scaled=scaled,
+        )
         for step in steps:
             self._record(step)
             due = step.step % self.every == 0 or step.step == setup.total
@@ -107,7 +123,12 @@ class Course:
         self.optimizer.masters.settle()
         scores = self.score()
         self.state.evaluations += 1
-        record = {"step": step.step, "epoch": round(step.step / self.setup.planner.groups_per_epoch, 4), "split": "validation", **scores}
+        record = {
+            "step": step.step,
+            "epoch": round(step.step / self.setup.planner.groups_per_epoch, 4),
+            "split": "validation",
+            **scores,
+        }
         self.run.append("evaluations.jsonl", record)
         metric, value, best = self.train.metric, scores[self.train.metric], self.state.best
         sign = 1.0 if higher_is_better(metric) else -1.0
@@ -116,7 +137,9 @@ class Course:
             self._keep_best(step.step, metric, value)
         margin = 0.0 if self.train.early_stopping is None else self.train.early_stopping.min_delta
         self.state.waits = 0 if gain is None or gain > margin else self.state.waits + 1
-        self.listen("evaluation", step=step.step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best)
+        self.listen(
+            "evaluation", step=step.step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best
+        )
 
     def score(self) -> dict[str, float]:
         """Return the task's metrics and the loss on the validation rows."""
@@ -136,7 +159,15 @@ class Course:
 
     def _record(self, step: Step) -> None:
         setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision) * 1e9
-        record = {"step": step.step, "loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "tokens": step.tokens, "rows": step.rows, "seconds": round(step.seconds, 6)}
+        record = {
+            "step": step.step,
+            "loss": step.loss,
+            "lr": step.lr,
+            "grad_norm": step.grad_norm,
+            "tokens": step.tokens,
+            "rows": step.rows,
+            "seconds": round(step.seconds, 6),
+        }
         if step.skipped:
             record["skipped"] = True
         self.run.append("steps.jsonl", record)
@@ -166,7 +197,9 @@ class Course:
         return None
 
 
-def train(recipe: Recipe, run: Run, *, resume: bool = False, tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> Trained:
+def train(
+    recipe: Recipe, run: Run, *, resume: bool = False, tables: Mapping[str, Any] | None = None, listen: Listen = quiet
+) -> Trained:
     """Train, and leave a finished artifact in the run.
 
     Args:
@@ -208,7 +241,10 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
         listen("finding", finding=finding)
     run.write_text("recipe.yaml", setup.recipe.to_yaml())
     run.write_json("env.json", {**machine(run.path), "ceiling": setup.ceiling.to_json()})
-    run.write_json("setup.json", {"findings": setup.findings.to_json(), "truncation": setup.truncation, "model": model_facts(setup)})
+    run.write_json(
+        "setup.json",
+        {"findings": setup.findings.to_json(), "truncation": setup.truncation, "model": model_facts(setup)},
+    )
     optimizer = setup.optimizer()
     state = _restore(run, optimizer, resume, listen)
     run.event("train", step=state.step, total=setup.total)
@@ -234,7 +270,11 @@ def _check_state(run: Run, resume: bool) -> None:
     if run.done:
         raise RunError("This folder holds a finished run.", where=str(run.path), hint="another folder: --run DIR")
     if run.started and not resume:
-        raise RunError("This folder holds an unfinished run.", where=str(run.path), hint="go on with it: --resume; or start another: --run DIR")
+        raise RunError(
+            "This folder holds an unfinished run.",
+            where=str(run.path),
+            hint="go on with it: --resume; or start another: --run DIR",
+        )
     if resume and not run.started:
         raise RunError("There is nothing to resume here.", where=str(run.path), hint="leave out --resume")
 
@@ -260,14 +300,20 @@ def _finish(course: Course) -> Trained:
     best = state.best or {"step": state.step, "metric": course.train.metric, "value": float("nan")}
     weights = states.load_best(run.checkpoints, best["step"])
     if weights is None:
-        raise RunError("The best checkpoint is gone or damaged.", where=str(run.checkpoints), hint="resume from an earlier one: --resume")
+        raise RunError(
+            "The best checkpoint is gone or damaged.",
+            where=str(run.checkpoints),
+            hint="resume from an earlier one: --resume",
+        )
     optimizer = course.optimizer
     optimizer.masters.load_state(weights)
     optimizer.masters.release()
     costs = _costs(course)
     run.write_json("costs.json", costs)
     _write_model(run, setup, weights, card.text(setup, best, costs))
-    predictions = Predictor.load(run.model, device=str(setup.device)).predict(setup.prepared.rows("validation"), embed=True)
+    predictions = Predictor.load(run.model, device=str(setup.device)).predict(
+        setup.prepared.rows("validation"), embed=True
+    )
     write_profile(run.model, predictions)
     seal(run.model)
     run.event("trained", step=state.step, stopped=course.stopped)
@@ -293,7 +339,13 @@ def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> 
         adapter_folder.rename(folder)
 
     write_artifact(
-        run.model, model=merged, task=setup.task, processor=setup.processor, dtype=setup.base.dtype, card=text, adapter=adapter if adapter_folder.exists() else None
+        run.model,
+        model=merged,
+        task=setup.task,
+        processor=setup.processor,
+        dtype=setup.base.dtype,
+        card=text,
+        adapter=adapter if adapter_folder.exists() else None,
     )
 
 

@@ -1,18 +1,47 @@
 """Baselines: cheap answers to the same task, measured beside the tuned model. One file is one baseline.
 
-A baseline is a class with `fit(texts, targets)` on the training rows and `scores(texts)` that returns (N, K)
-probabilities; it never sees a validation or test row while fitting.
+A baseline is built with `Options` of the run, fits on the training rows, and returns (N, K) probabilities; it never sees a
+validation or test row while fitting. What it chose on the way (its C, say) is in `facts`, and goes into the report.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from septet.progress import Listen, quiet
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run tells its baselines.
+
+    Args:
+        num_labels: K.
+        model: the checkpoint before tuning: `starter`, a folder or a hub id.
+        max_length: tokens kept of a text.
+        seed: seed of all random choices.
+        device: where a model runs; the CPU when None.
+        known: `facts` of an earlier fit on the same rows; what was chosen there is not searched for again.
+        listen: told of the progress.
+    """
+
+    num_labels: int
+    model: str = "starter"
+    max_length: int = 128
+    seed: int = 42
+    device: str | None = None
+    known: dict[str, Any] = field(default_factory=dict)
+    listen: Listen = quiet
+
 
 class Baseline(Protocol):
-    """The contract: `num_labels` K is given at construction, with what the baseline asks of the run in `context`."""
+    """The contract: the class is named after its file."""
 
+    facts: dict[str, Any]
+
+    def __init__(self, options: Options): ...
     def fit(self, texts: list[str], targets: np.ndarray) -> Any: ...
     def scores(self, texts: list[str]) -> np.ndarray: ...

@@ -30,24 +30,24 @@ def drop_unusable(draft: Draft) -> None:
             draft.find(
                 "label-missing",
                 "blocker",
-                f"{split}: {share(len(missing), len(rows))} have no label: {_list(rows.some(missing), len(missing))}.",
+                message=f"{split}: {share(len(missing), len(rows))} have no label: {_list(rows.some(missing), len(missing))}.",
                 fix="label or remove these rows",
                 evidence={"split": split, "rows": len(missing), "places": rows.some(missing)},
             )
             gone = set(missing)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], "no label")
+            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="no label")
         rows = draft.splits[split]
         empty = [i for i, texts in enumerate(rows.texts) if not all(text.strip() for text in texts)]
         if empty:
             draft.find(
                 "empty-text",
                 "warning",
-                f"{split}: {share(len(empty), len(rows))} have no text after cleaning and were dropped: {_list(rows.some(empty), len(empty))}.",
+                message=f"{split}: {share(len(empty), len(rows))} have no text after cleaning and were dropped: {_list(rows.some(empty), len(empty))}.",
                 fix="fill or remove these rows",
                 evidence={"split": split, "rows": len(empty), "places": rows.some(empty)},
             )
             gone = set(empty)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], "empty text")
+            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="empty text")
 
 
 def check_repeated_text(draft: Draft) -> None:
@@ -60,7 +60,7 @@ def check_repeated_text(draft: Draft) -> None:
             draft.find(
                 "constant-text",
                 "blocker",
-                f"{split}: every row has the same text.",
+                message=f"{split}: every row has the same text.",
                 fix="check task.text: is it the right column?",
                 evidence={"split": split, "text": text[0][:120]},
             )
@@ -68,7 +68,7 @@ def check_repeated_text(draft: Draft) -> None:
             draft.find(
                 "constant-text",
                 "warning",
-                f'{split}: {share(count, len(rows))} have the same text "{text[0][:60]}"; it may be a placeholder.',
+                message=f'{split}: {share(count, len(rows))} have the same text "{text[0][:60]}"; it may be a placeholder.',
                 fix="check task.text, or remove the placeholder",
                 evidence={"split": split, "rows": count, "text": text[0][:120]},
             )
@@ -83,12 +83,12 @@ def check_labels(draft: Draft, listed: Sequence[str] | None) -> None:
         draft.find(
             "single-label",
             "blocker",
-            f'train: every row has the label "{label}"; there is nothing to learn.',
+            message=f'train: every row has the label "{label}"; there is nothing to learn.',
             fix="check task.label: is it the right column?",
             evidence={"label": label, "rows": train[label]},
         )
     if listed is not None:
-        _check_listed(draft, listed, train)
+        _check_listed(draft, listed, train=train)
     known = set(train) | set(listed or ())
     for split, rows in list(draft.splits.items()):
         if split == "train":
@@ -101,13 +101,13 @@ def check_labels(draft: Draft, listed: Sequence[str] | None) -> None:
         draft.find(
             "label-unseen",
             "blocker" if foreign else "warning",
-            f"{split}: {share(len(unseen), len(rows))} have a label that train does not have: {_counts(counts)}; {_list(rows.some(unseen), len(unseen))}.",
+            message=f"{split}: {share(len(unseen), len(rows))} have a label that train does not have: {_counts(counts)}; {_list(rows.some(unseen), len(unseen))}.",
             fix="add such rows to train, or correct the labels",
             evidence={"split": split, "labels": dict(counts), "rows": len(unseen), "places": rows.some(unseen)},
         )
         if foreign:
             gone = set(foreign)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], "label not in train")
+            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="label not in train")
 
 
 def check_balance(draft: Draft) -> None:
@@ -120,7 +120,7 @@ def check_balance(draft: Draft) -> None:
         draft.find(
             "many-labels",
             "warning",
-            f"train: {len(counts):,} labels in {rows:,} rows; this looks like an identifier or free text.",
+            message=f"train: {len(counts):,} labels in {rows:,} rows; this looks like an identifier or free text.",
             fix="check task.label: is it the right column?",
             evidence={"labels": len(counts), "rows": rows},
         )
@@ -131,7 +131,7 @@ def check_balance(draft: Draft) -> None:
         draft.find(
             "rare-labels",
             level,
-            f"train: {_number(len(rare), 'label')} with fewer than {RARE} rows: {_counts(rare)}.",
+            message=f"train: {_number(len(rare), 'label')} with fewer than {RARE} rows: {_counts(rare)}.",
             fix="collect more of them, or merge them into another label",
             evidence={"labels": rare},
         )
@@ -141,12 +141,12 @@ def check_balance(draft: Draft) -> None:
         draft.find(
             "class-imbalance",
             "warning" if ratio >= SKEWED else "note",
-            f'train: "{most}" has {ratio:.1f} times the rows of "{least}" ({counts[most]:,} and {counts[least]:,}).',
+            message=f'train: "{most}" has {ratio:.1f} times the rows of "{least}" ({counts[most]:,} and {counts[least]:,}).',
             fix="read macro F1 beside accuracy; task.class_weights: balanced gives rare labels more weight",
             evidence={"ratio": round(ratio, 2), "counts": counts},
         )
     for split in list(draft.splits)[1:]:
-        _check_shift(draft, split, counts)
+        _check_shift(draft, split, train=counts)
 
 
 def check_sizes(draft: Draft) -> None:
@@ -156,7 +156,7 @@ def check_sizes(draft: Draft) -> None:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in draft.ledger[split].dropped.items())
             why = f" ({draft.ledger[split].read:,} read; dropped: {reasons})" if reasons else ""
             fix = "look at the other findings" if reasons else f"add rows, or a larger data.split.{split.split('.')[0]}"
-            draft.find("no-rows", "blocker", f"{split} has no rows{why}.", fix=fix, evidence={"split": split})
+            draft.find("no-rows", "blocker", message=f"{split} has no rows{why}.", fix=fix, evidence={"split": split})
         elif len(rows) < (FEW_TRAIN if split == "train" else FEW_SCORED):
             level = "warning" if split == "train" else "note"
             cost = (
@@ -167,25 +167,25 @@ def check_sizes(draft: Draft) -> None:
             draft.find(
                 "few-rows",
                 level,
-                f"{split} has {_number(len(rows), 'row')}; {cost}.",
+                message=f"{split} has {_number(len(rows), 'row')}; {cost}.",
                 fix="collect more rows",
                 evidence={"split": split, "rows": len(rows)},
             )
-        _check_lengths(draft, split, rows)
+        _check_lengths(draft, split, rows=rows)
     if not len(draft.splits["train"]):
         return
     if "validation" not in draft.splits:
         draft.find(
             "no-validation",
             "warning",
-            "There is no validation split: the last checkpoint is kept, and early stopping cannot work.",
+            message="There is no validation split: the last checkpoint is kept, and early stopping cannot work.",
             fix="data.split.validation: 0.1, or data.validation: FILE",
         )
     if not draft.tests:
         draft.find(
             "no-test",
             "note",
-            "There is no test split: the scores are those of validation, which also chose the checkpoint.",
+            message="There is no test split: the scores are those of validation, which also chose the checkpoint.",
             fix="data.split.test: 0.1, or data.test: FILE",
         )
 
@@ -205,7 +205,7 @@ def _check_spelling(draft: Draft) -> None:
         draft.find(
             "label-variants",
             "warning",
-            f"Labels that differ only in case or spaces are different labels: {shown}.",
+            message=f"Labels that differ only in case or spaces are different labels: {shown}.",
             fix="write each label in one way",
             evidence={"variants": variants},
         )
@@ -221,7 +221,7 @@ def _check_spelling(draft: Draft) -> None:
             draft.find(
                 "label-looks-missing",
                 level,
-                f'{_number(count, "row")} with the label "{label}", which is how tools write a missing value: {_list(places[:10], count)}.',
+                message=f'{_number(count, "row")} with the label "{label}", which is how tools write a missing value: {_list(places[:10], count)}.',
                 fix="label or remove these rows"
                 if level == "blocker"
                 else f'nothing, if "{label}" is a label of yours',
@@ -229,13 +229,13 @@ def _check_spelling(draft: Draft) -> None:
             )
 
 
-def _check_listed(draft: Draft, listed: Sequence[str], train: dict[str, int]) -> None:
+def _check_listed(draft: Draft, listed: Sequence[str], *, train: dict[str, int]) -> None:
     foreign = {label: count for label, count in train.items() if label not in listed}
     if foreign:
         draft.find(
             "label-unknown",
             "blocker",
-            f"train: labels that task.labels does not list: {_counts(foreign)}.",
+            message=f"train: labels that task.labels does not list: {_counts(foreign)}.",
             fix="add them to task.labels, or correct the rows",
             evidence={"labels": foreign},
         )
@@ -244,13 +244,13 @@ def _check_listed(draft: Draft, listed: Sequence[str], train: dict[str, int]) ->
         draft.find(
             "label-without-rows",
             "warning",
-            f"train has no row of {_quoted(unused)}, listed in task.labels; the model cannot learn them.",
+            message=f"train has no row of {_quoted(unused)}, listed in task.labels; the model cannot learn them.",
             fix="add rows, or take them off task.labels",
             evidence={"labels": unused},
         )
 
 
-def _check_shift(draft: Draft, split: str, train: dict[str, int]) -> None:
+def _check_shift(draft: Draft, split: str, *, train: dict[str, int]) -> None:
     counts = draft.splits[split].label_counts()
     total, rows = sum(train.values()), sum(counts.values())
     if rows < FEW_SCORED:
@@ -269,10 +269,12 @@ def _check_shift(draft: Draft, split: str, train: dict[str, int]) -> None:
         if is_test(split)
         else "nothing, if it is meant; the best checkpoint is chosen on these shares"
     )
-    draft.find("label-shift", "note", message, fix=fix, evidence={"split": split, "distance": round(distance, 4)})
+    draft.find(
+        "label-shift", "note", message=message, fix=fix, evidence={"split": split, "distance": round(distance, 4)}
+    )
 
 
-def _check_lengths(draft: Draft, split: str, rows: Rows) -> None:
+def _check_lengths(draft: Draft, split: str, *, rows: Rows) -> None:
     lengths = sorted(sum(map(len, texts)) for texts in rows.texts)
     if not lengths or lengths[-1] < max(LONG_CHARACTERS, LONG_FACTOR * lengths[len(lengths) // 2]):
         return
@@ -281,7 +283,7 @@ def _check_lengths(draft: Draft, split: str, rows: Rows) -> None:
     draft.find(
         "long-texts",
         "note",
-        f"{split}: {share(len(long), len(rows))} have {limit:,} characters or more (the median is {lengths[len(lengths) // 2]:,}); they will be cut to the model's maximum: {_list(rows.some(long), len(long))}.",
+        message=f"{split}: {share(len(long), len(rows))} have {limit:,} characters or more (the median is {lengths[len(lengths) // 2]:,}); they will be cut to the model's maximum: {_list(rows.some(long), len(long))}.",
         fix="look at them; a quote that was never closed can swallow many rows",
         evidence={"split": split, "rows": len(long), "longest": lengths[-1], "places": rows.some(long)},
     )

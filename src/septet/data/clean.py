@@ -38,7 +38,7 @@ class Cleaning:
 
 def clean_text(text: str, cleaning: Cleaning) -> str:
     """Return the cleaned text."""
-    return _clean(text, cleaning, set())
+    return _clean(text, cleaning, kinds=set())
 
 
 def clean_texts(texts: Sequence[tuple[str, ...]], cleaning: Cleaning) -> tuple[list[tuple[str, ...]], dict[str, int]]:
@@ -47,7 +47,7 @@ def clean_texts(texts: Sequence[tuple[str, ...]], cleaning: Cleaning) -> tuple[l
     cleaned = []
     for row in texts:
         kinds: set[str] = set()
-        cleaned.append(tuple([_clean(text, cleaning, kinds) for text in row]))
+        cleaned.append(tuple([_clean(text, cleaning, kinds=kinds) for text in row]))
         changed.update(kinds)
     return cleaned, dict(sorted(changed.items()))
 
@@ -57,22 +57,23 @@ def whole(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def _clean(text: str, cleaning: Cleaning, kinds: set[str]) -> str:
-    printable = (
-        text.isprintable()
-    )  # then it has no control, format or surrogate character: the common case, and fast to see
+def _clean(text: str, cleaning: Cleaning, *, kinds: set[str]) -> str:
+    # printable text has no control, format or surrogate character: the common case, and quick to see
+    printable = text.isprintable()
     if not printable:
-        text = _note(kinds, "surrogates", text, whole(text))
+        text = _note(kinds, "surrogates", before=text, after=whole(text))
     if cleaning.unicode != "none" and not text.isascii():
-        text = _note(kinds, "unicode", text, unicodedata.normalize(cleaning.unicode, text))  # type: ignore[arg-type]
+        text = _note(kinds, "unicode", before=text, after=unicodedata.normalize(cleaning.unicode, text))  # type: ignore[arg-type]
     if cleaning.control and not printable:
-        text = _note(kinds, "control", text, _STRAY_JOINER.sub("", _CONTROL.sub("", text.translate(_SPACES))))
+        text = _note(
+            kinds, "control", before=text, after=_STRAY_JOINER.sub("", _CONTROL.sub("", text.translate(_SPACES)))
+        )
     if cleaning.whitespace:
-        text = _note(kinds, "whitespace", text, " ".join(text.split()))
+        text = _note(kinds, "whitespace", before=text, after=" ".join(text.split()))
     return text
 
 
-def _note(kinds: set[str], kind: str, before: str, after: str) -> str:
+def _note(kinds: set[str], kind: str, *, before: str, after: str) -> str:
     if after != before:
         kinds.add(kind)
     return after

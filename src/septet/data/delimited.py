@@ -30,9 +30,9 @@ def parse(text: str, name: str, *, delimiter: str | None = None) -> tuple[dict[s
         DataError: a row that does not fit the header, quotes that do not match, a duplicate column, or no row.
     """
     delimiter = delimiter or detect(text)
-    rows = _rows(text, name, delimiter)
+    rows = _rows(text, name, delimiter=delimiter)
     header_line, header = next(((line, row) for line, row in rows if row), (1, []))
-    _check_header(header, name, header_line)
+    _check_header(header, name, line=header_line)
     width = len(header)
     values: list[list[str]] = []
     lines = array("q")
@@ -44,7 +44,7 @@ def parse(text: str, name: str, *, delimiter: str | None = None) -> tuple[dict[s
         elif row:
             broken.append((line, row))
     if broken:
-        raise _ragged(broken, header, name)
+        raise _ragged(broken, header, name=name)
     if not values:
         raise DataError("The file has a header and no rows.", where=name, received=delimiter.join(header))
     columns = {column: list(found) for column, found in zip(header, zip(*values, strict=True), strict=True) if column}
@@ -60,7 +60,7 @@ def detect(text: str) -> str:
     return best if best in header else ","
 
 
-def _rows(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: str, name: str, *, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     if delimiter == "\t":
         plain = _plain_tabs(text)
         if plain is not None:
@@ -76,7 +76,7 @@ def _rows(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]
             except StopIteration:
                 return
             except csv.Error as error:
-                raise _quotes(error, name, line) from None
+                raise _quotes(error, name, line=line) from None
             yield line, row
             line = reader.line_num + 1
     finally:
@@ -102,7 +102,7 @@ def _unquote(field: str) -> str:
     return inner.replace('""', '"') if '"' not in inner.replace('""', "") else field
 
 
-def _check_header(header: Sequence[str], name: str, line: int) -> None:
+def _check_header(header: Sequence[str], name: str, *, line: int) -> None:
     named = [column for column in header if column]
     if not named:
         raise DataError("The file has no header row with column names.", where=f"{name} line {line}")
@@ -115,7 +115,7 @@ def _check_header(header: Sequence[str], name: str, line: int) -> None:
         )
 
 
-def _ragged(broken: list[tuple[int, list[str]]], header: Sequence[str], name: str) -> DataError:
+def _ragged(broken: list[tuple[int, list[str]]], header: Sequence[str], *, name: str) -> DataError:
     line, row = broken[0]
     more = ""
     if len(broken) > 1:
@@ -131,7 +131,7 @@ def _ragged(broken: list[tuple[int, list[str]]], header: Sequence[str], name: st
     return DataError(what, where=f"{name} line {line}", received=row, hint=hint)
 
 
-def _quotes(error: csv.Error, name: str, line: int) -> DataError:
+def _quotes(error: csv.Error, name: str, *, line: int) -> DataError:
     hint = 'end the text with a quote, and double the quotes inside it: "He said ""hi"" to me"'
     if "unexpected end" in str(error):
         return DataError("A quote is opened in this row and never closed.", where=f"{name} line {line}", hint=hint)

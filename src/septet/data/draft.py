@@ -40,14 +40,14 @@ class Draft:
     def allows(self, slug: str) -> bool:
         return slug in self.allow
 
-    def keep(self, split: str, indices: Sequence[int], reason: str) -> None:
+    def keep(self, split: str, indices: Sequence[int], *, reason: str) -> None:
         """Keep the rows at `indices`, in that order; the others are dropped for `reason`."""
         rows = self.splits[split]
-        self.ledger.drop(split, reason, len(rows) - len(indices))
+        self.ledger.drop(split, reason, rows=len(rows) - len(indices))
         self.splits[split] = rows.take(indices)
 
     def find(
-        self, slug: str, level: Level, message: str, *, fix: str = "", evidence: dict[str, Any] | None = None
+        self, slug: str, level: Level, *, message: str, fix: str = "", evidence: dict[str, Any] | None = None
     ) -> None:
         """Add a finding; a blocker that `data.allow` lifts becomes a warning."""
         found = Finding(slug, level, message, fix, evidence or {})

@@ -47,7 +47,7 @@ def read_hub(
         try:
             found = datasets.load_dataset(path, name, split=split, revision=None if local else revision)
         except Exception as error:
-            raise _explain(error, path, split) from error
+            raise _explain(error, path, split=split) from error
     table = read_memory(found, f"{path} {split}", columns=columns)
     stamps = folder_stamps(Path(path)) if local else [_remote_stamp(found, path)]
     return Table(table.columns, [Part(f"{path} [{split}]", 0)], stamps)
@@ -75,7 +75,7 @@ def _remote_stamp(found: Any, path: str) -> Stamp:
     return Stamp(f"hf://datasets/{path}@{at}", size, 0, content)
 
 
-def _explain(error: Exception, path: str, split: str) -> Exception:
+def _explain(error: Exception, path: str, *, split: str) -> Exception:
     text = " ".join(str(error).split())[:300]
     kind = type(error).__name__
     if "Unknown split" in text or "BuilderConfig" in text or "Config name is missing" in text:

@@ -44,13 +44,13 @@ class Ledger:
     def __getitem__(self, split: str) -> Account:
         return self.accounts.setdefault(split, Account())
 
-    def drop(self, split: str, reason: str, rows: int) -> None:
+    def drop(self, split: str, reason: str, *, rows: int) -> None:
         """Book rows that leave the data."""
         if rows:
             dropped = self[split].dropped
             dropped[reason] = dropped.get(reason, 0) + rows
 
-    def move(self, source: str, target: str, rows: int) -> None:
+    def move(self, source: str, target: str, *, rows: int) -> None:
         """Book rows cut from one split to make another."""
         if rows:
             self[source].moved[target] = self[source].moved.get(target, 0) + rows
@@ -94,7 +94,7 @@ class Ledger:
         return "\n".join(lines)
 
 
-def record_truncation(run: Run, split: str, rows: int, tokens: int) -> None:
+def record_truncation(run: Run, split: str, *, rows: int, tokens: int) -> None:
     """Write into the run's `data.json` how many rows of a split were cut to the maximum length, and by how many tokens.
 
     Raises:

@@ -27,7 +27,7 @@ def read_memory(value: Any, name: str, *, columns: Sequence[str] | None = None) 
         UsageError: the value is no table that is known here.
         DataError: the table has no rows, a column twice, or columns of unequal length.
     """
-    found = _columns(value, name, columns)
+    found = _columns(value, name, wanted=columns)
     lengths = {len(items) for items in found.values()}
     if len(lengths) > 1:
         raise DataError(
@@ -40,19 +40,20 @@ def read_memory(value: Any, name: str, *, columns: Sequence[str] | None = None) 
     return Table(found, [Part(name, 0)])
 
 
-def _columns(value: Any, name: str, wanted: Sequence[str] | None) -> dict[str, list[Any]]:
+def _columns(value: Any, name: str, *, wanted: Sequence[str] | None) -> dict[str, list[Any]]:
     if hasattr(value, "features") and hasattr(value, "column_names"):
-        return _dataset(value, name, wanted)
+        return _dataset(value, name, wanted=wanted)
     if hasattr(value, "to_pylist") and hasattr(value, "column_names"):
-        return {column: value.column(column).to_pylist() for column in _pick(value.column_names, wanted, name)}
+        return {column: value.column(column).to_pylist() for column in _pick(value.column_names, wanted, name=name)}
     if hasattr(value, "iloc") and hasattr(value, "columns"):
         return {
-            column: [_plain(v) for v in value[column].tolist()] for column in _pick(list(value.columns), wanted, name)
+            column: [_plain(v) for v in value[column].tolist()]
+            for column in _pick(list(value.columns), wanted, name=name)
         }
     if hasattr(value, "get_column") and hasattr(value, "to_dicts"):
-        return {column: value.get_column(column).to_list() for column in _pick(value.columns, wanted, name)}
+        return {column: value.get_column(column).to_list() for column in _pick(value.columns, wanted, name=name)}
     if isinstance(value, Mapping):
-        return {column: [_plain(v) for v in value[column]] for column in _pick(list(value), wanted, name)}
+        return {column: [_plain(v) for v in value[column]] for column in _pick(list(value), wanted, name=name)}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         for index, row in enumerate(value, 1):
             if not isinstance(row, Mapping):
@@ -62,7 +63,7 @@ def _columns(value: Any, name: str, wanted: Sequence[str] | None) -> dict[str, l
     raise UsageError(f"{name} must be {_KINDS}.", received=type(value).__name__, hint=hint)
 
 
-def _dataset(value: Any, name: str, wanted: Sequence[str] | None) -> dict[str, list[Any]]:
+def _dataset(value: Any, name: str, *, wanted: Sequence[str] | None) -> dict[str, list[Any]]:
     if not hasattr(value, "__len__") or isinstance(value, Mapping):
         raise UsageError(
             f"{name} must be one datasets.Dataset, not a stream or a dict of splits.",
@@ -72,11 +73,12 @@ def _dataset(value: Any, name: str, wanted: Sequence[str] | None) -> dict[str, l
     plain = value.with_format(None)
     names = {column: getattr(feature, "names", None) for column, feature in value.features.items()}
     return {
-        column: name_classes(list(plain[column]), names[column]) for column in _pick(value.column_names, wanted, name)
+        column: name_classes(list(plain[column]), names[column])
+        for column in _pick(value.column_names, wanted, name=name)
     }
 
 
-def _pick(present: Sequence[Any], wanted: Sequence[str] | None, name: str) -> list[Any]:
+def _pick(present: Sequence[Any], wanted: Sequence[str] | None, *, name: str) -> list[Any]:
     twice = sorted({str(column) for column in present if list(present).count(column) > 1})
     if twice:
         raise DataError(f"The table has a column twice: {', '.join(twice)}.", where=name)

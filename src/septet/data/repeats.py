@@ -33,12 +33,12 @@ def drop_duplicates(draft: Draft, policy: str) -> None:
         draft.find(
             "duplicates",
             "note",
-            f"{split}: {share(len(again), len(rows))} repeat an earlier row's text and label; {fate}.",
+            message=f"{split}: {share(len(again), len(rows))} repeat an earlier row's text and label; {fate}.",
             fix="" if not kept or is_test(split) else "data.duplicates: drop",
             evidence={"split": split, "rows": len(again), "places": rows.some(again), "texts": _examples(rows, again)},
         )
         if not kept:
-            draft.keep(split, first, "duplicate")
+            draft.keep(split, first, reason="duplicate")
 
 
 def settle_conflicts(draft: Draft, policy: str) -> None:
@@ -59,7 +59,7 @@ def settle_conflicts(draft: Draft, policy: str) -> None:
         draft.find(
             "label-conflict",
             "note" if dropped or policy == "keep" or is_test(split) else "warning",
-            f"{split}: {_texts(len(torn))} with more than one label, in {share(len(indices), len(rows))}{'; these rows were dropped' if dropped else ''}.",
+            message=f"{split}: {_texts(len(torn))} with more than one label, in {share(len(indices), len(rows))}{'; these rows were dropped' if dropped else ''}.",
             fix=""
             if dropped
             else "correct the labels, or data.conflicts: drop"
@@ -74,7 +74,7 @@ def settle_conflicts(draft: Draft, policy: str) -> None:
         )
         if dropped:
             gone = set(indices)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], "label conflict")
+            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="label conflict")
 
 
 def separate_splits(draft: Draft, policy: str) -> None:
@@ -94,7 +94,7 @@ def separate_splits(draft: Draft, policy: str) -> None:
         draft.find(
             "data-leak",
             "blocker" if policy == "stop" else "warning",
-            f"{earlier}: {share(len(shared), len(rows))} have a text that is also in {later}; {fate}.",
+            message=f"{earlier}: {share(len(shared), len(rows))} have a text that is also in {later}; {fate}.",
             fix={
                 "drop": "",
                 "stop": f"remove them from {earlier}, or data.overlap: drop",
@@ -110,7 +110,7 @@ def separate_splits(draft: Draft, policy: str) -> None:
         )
         if policy == "drop":
             gone = set(shared)
-            draft.keep(earlier, [i for i in range(len(rows)) if i not in gone], f"also in {later}")
+            draft.keep(earlier, [i for i in range(len(rows)) if i not in gone], reason=f"also in {later}")
 
 
 def check_groups(draft: Draft) -> None:
@@ -126,7 +126,7 @@ def check_groups(draft: Draft) -> None:
             draft.find(
                 "group-leak",
                 "warning",
-                f"{earlier} and {later} share {len(shared):,} groups ({', '.join(shared[:5])}{', …' if len(shared) > 5 else ''}).",
+                message=f"{earlier} and {later} share {len(shared):,} groups ({', '.join(shared[:5])}{', …' if len(shared) > 5 else ''}).",
                 fix=f"leave data.{later.split('.')[0]} out, so that it is cut from train by group; or split the files by group",
                 evidence={"split": earlier, "with": later, "groups": shared[:20]},
             )
@@ -146,7 +146,7 @@ def _validation_in_test(draft: Draft, known: dict[str, set[Texts]]) -> set[str]:
         draft.find(
             "validation-is-test",
             "blocker",
-            f"validation and {test} are the same data: {share(inside, len(validation))} of validation are in {test}. A model chosen on its test set looks better than it is.",
+            message=f"validation and {test} are the same data: {share(inside, len(validation))} of validation are in {test}. A model chosen on its test set looks better than it is.",
             fix="leave data.validation out; it is then cut from train",
             evidence={"split": "validation", "with": test, "rows": inside},
         )

@@ -71,12 +71,12 @@ def row_ids(rows: Rows) -> list[int]:
     ids = []
     for texts, label in zip(rows.texts, rows.labels, strict=True):
         content = (texts, label)
-        ids.append(row_id(texts, label, seen[content]))
+        ids.append(row_id(texts, label, ordinal=seen[content]))
         seen[content] += 1
     return ids
 
 
-def row_id(texts: Texts, label: str | None, ordinal: int = 0) -> int:
+def row_id(texts: Texts, label: str | None, *, ordinal: int = 0) -> int:
     """Return the id of one row."""
     parts = [text.encode("utf-8", "surrogatepass") for text in (*texts, "" if label is None else label)]
     content = b"".join(len(part).to_bytes(8, "little") + part for part in parts)

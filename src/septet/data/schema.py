@@ -76,10 +76,10 @@ class Schema:
         )
 
     def _column(self, table: Table, column: str) -> list[str | None]:
-        return _as_text(table.columns[column], column, table.where)
+        return _as_text(table.columns[column], column, where=table.where)
 
 
-def _as_text(values: list[Any], column: str, where: Callable[[int], str]) -> list[str | None]:
+def _as_text(values: list[Any], column: str, *, where: Callable[[int], str]) -> list[str | None]:
     found: list[str | None] = []
     for index, value in enumerate(values):
         if type(value) is str or value is None:

@@ -70,12 +70,12 @@ def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[S
     for split in ("train", "validation"):
         value = getattr(data, split)
         if split not in found and value is not None:
-            found[split] = _from_files(split, value, recipe)
+            found[split] = _from_files(split, value, recipe=recipe)
     tests = data.test if isinstance(data.test, dict) else {} if data.test is None else {"": data.test}
     for name, value in tests.items():
         split = f"test.{name}" if name else "test"
         if split not in found:
-            found[split] = _from_files(split, value, recipe)
+            found[split] = _from_files(split, value, recipe=recipe)
     for split, hub_split in (data.hub.splits if data.hub is not None else {}).items():
         if split not in ("train", "validation") and not is_test(split):
             raise RecipeError(
@@ -104,7 +104,7 @@ def _from_memory(tables: Mapping[str, Any]) -> dict[str, Source]:
     return {split: Source(split, table=table) for split, table in tables.items() if table is not None}
 
 
-def _from_files(split: str, value: Any, recipe: Any) -> Source:
+def _from_files(split: str, value: Any, *, recipe: Any) -> Source:
     names = [value] if isinstance(value, str) else list(value)
     if IN_MEMORY in names:
         raise UsageError(

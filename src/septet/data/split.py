@@ -16,7 +16,7 @@ from septet.data.rows import Rows
 
 
 def cut(
-    rows: Rows, ids: Sequence[int], shares: Mapping[str, float], *, seed: int, stratify: bool = True
+    rows: Rows, ids: Sequence[int], *, shares: Mapping[str, float], seed: int, stratify: bool = True
 ) -> dict[str, list[int]]:
     """Return split -> indices of its rows, in their old order; `train` gets what `shares` leaves.
 
@@ -27,7 +27,7 @@ def cut(
     keys = [_key(min(ids[i] for i in unit), seed) for unit in units]
     strata = [_stratum(rows, unit) if stratify else "" for unit in units]
     order = sorted(range(len(units)), key=lambda u: (strata[u], -len(units[u]), keys[u]))
-    dealt = _deal([units[u] for u in order], rows, {"train": 1.0 - sum(shares.values()), **shares})
+    dealt = _deal([units[u] for u in order], rows, shares={"train": 1.0 - sum(shares.values()), **shares})
     _fill_empty(dealt, rows)
     return {split: sorted(i for unit in found for i in unit) for split, found in dealt.items()}
 
@@ -55,7 +55,7 @@ def _units(rows: Rows) -> list[list[int]]:
     return list(units.values())
 
 
-def _deal(units: Sequence[list[int]], rows: Rows, shares: Mapping[str, float]) -> dict[str, list[list[int]]]:
+def _deal(units: Sequence[list[int]], rows: Rows, *, shares: Mapping[str, float]) -> dict[str, list[list[int]]]:
     dealt: dict[str, list[list[int]]] = {split: [] for split in shares}
     behind = dict.fromkeys(shares, 0.0)
     learnt: set[str | None] = set()

@@ -18,7 +18,7 @@ class Evaluate(Block):
     """How the tuned model is scored, and what it is compared with."""
 
     metrics: Annotated[list[Text], Field(min_length=1)] | None = key(
-        None, "Metrics to report.", why="derived: all metrics of the task", example=["accuracy", "f1_macro"]
+        None, "Metrics to report.", why="derived: all metrics of the task", example=["accuracy", "f1"]
     )
     baselines: list[Text] = key(
         ["majority", "tfidf", "features"],

@@ -82,7 +82,7 @@ def _schedule(value: Any, recipe: Mapping[str, Any]) -> str:
 
 
 def _metric(value: Any, recipe: Mapping[str, Any]) -> str:
-    return f"metric: {str(value or 'f1_macro').removeprefix('eval_')}"
+    return f"metric: {str(value or 'f1').removeprefix('eval_')}"
 
 
 def _betas(value: Any, recipe: Mapping[str, Any]) -> str:

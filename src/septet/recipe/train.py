@@ -199,7 +199,7 @@ class Train(Block):
         None,
         "Validation metric that chooses the best checkpoint.",
         why="derived: the task's primary metric",
-        example="f1_macro",
+        example="f1",
     )
     max_time: Text | None = key(
         None,

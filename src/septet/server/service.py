@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from septet.errors import DataError, SeptetError
 from septet.progress import Listen, quiet
 from septet.server.batcher import Batcher
+from septet.server.identity import model_hash, model_name
 from septet.server.log import Record, RequestLog
 from septet.server.metrics import Metrics
 from septet.server.refusal import Refusal
@@ -55,17 +55,6 @@ class Model:
 
         predictor = Predictor.load(folder, device, code)
         return cls(predictor, model_name(folder), model_hash(folder))
-
-
-def model_name(folder: Path) -> str:
-    """Return how a model is called: its run's folder, or its own."""
-    folder = folder.resolve()
-    return folder.parent.name if folder.name == "model" else folder.name
-
-
-def model_hash(folder: Path) -> str:
-    """Return 16 hexadecimal digits that change when any file of the artifact does."""
-    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()[:16]
 
 
 class Service:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from septet.recipe import Recipe
 from septet.run import Run
 
 TASK = {"name": "classify", "text": "text", "label": "label"}
-REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -36,15 +34,6 @@ def prepared(tmp_path: Path, recipe: Callable[..., Recipe]) -> Callable[..., Any
         return prepare(recipe(names | (data or {}), **task), Run(tmp_path / "runs" / "one"), tables=tables)
 
     return make
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """The folder of shared real data sets; skips where there is none."""
-    folder = Path(os.environ.get("SEPTET_SHARED", REPOSITORY.parent / "shared")) / "data"
-    if not folder.is_dir():
-        pytest.skip("no shared data (SEPTET_SHARED)")
-    return folder
 
 
 @pytest.fixture

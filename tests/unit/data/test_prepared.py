@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_unchanged_files_are_not_opened_again(files, recipe, tmp_path, opened):
 
 def test_a_changed_file_is_read_again(files, recipe, tmp_path):
     first = prepare(recipe(files), Run(tmp_path / "runs" / "a"))
-    with open(files["train"], "a") as file:
+    with Path(files["train"]).open("a") as file:
         file.write("one more,a\n")
     second = prepare(recipe(files), Run(tmp_path / "runs" / "a"))
     assert second.path != first.path

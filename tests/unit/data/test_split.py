@@ -20,7 +20,7 @@ def table(texts, labels, groups=None):
 
 
 def split(rows, shares=SHARES, *, seed=42, stratify=True):
-    return cut(rows, row_ids(rows), shares, seed=seed, stratify=stratify)
+    return cut(rows, row_ids(rows), shares=shares, seed=seed, stratify=stratify)
 
 
 @given(st.lists(st.integers(1, 120), min_size=1, max_size=12), st.integers(0, 99), st.floats(0, 0.4), st.floats(0, 0.4))

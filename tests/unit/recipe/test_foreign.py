@@ -50,7 +50,11 @@ def test_a_name_without_counterpart_says_why():
 
 
 def test_foreign_names_are_known_at_any_place():
-    for override in ("num_train_epochs=3", "data.num_train_epochs=3", "train.early_stopping={patience: 1, num_train_epochs: 3}"):
+    for override in (
+        "num_train_epochs=3",
+        "data.num_train_epochs=3",
+        "train.early_stopping={patience: 1, num_train_epochs: 3}",
+    ):
         with pytest.raises(SeptetError, match="Septet's key is train"):
             Recipe.load(BASE, [override])
 

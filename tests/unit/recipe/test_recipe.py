@@ -1,7 +1,6 @@
 """A recipe: loaded, overridden, checked, filled, saved."""
 
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -30,8 +29,18 @@ def written(tmp_path, text):
 
 
 def test_four_lines_are_enough(tmp_path):
-    recipe = Recipe.load(written(tmp_path, "data: {train: tickets.csv}\ntask: {name: classify, text: body, label: team}\nmodel: starter\nmethod: lora\n"))
-    assert (recipe.task.name, recipe.method.name, recipe.method.rank, recipe.model.name) == ("classify", "lora", 16, "starter")
+    recipe = Recipe.load(
+        written(
+            tmp_path,
+            "data: {train: tickets.csv}\ntask: {name: classify, text: body, label: team}\nmodel: starter\nmethod: lora\n",
+        )
+    )
+    assert (recipe.task.name, recipe.method.name, recipe.method.rank, recipe.model.name) == (
+        "classify",
+        "lora",
+        16,
+        "starter",
+    )
     assert recipe.train.lr is None
     assert recipe.folder == tmp_path
     assert recipe.path("tickets.csv") == tmp_path / "tickets.csv"
@@ -89,7 +98,9 @@ def test_tables_from_python_need_no_path(tmp_path):
 def test_plain_python_values_are_taken():
     import numpy as np
 
-    recipe = Recipe.load({"data": {"train": Path("a.csv")}, "task": MINIMAL["task"], "train": {"betas": (0.8, 0.9), "seed": np.int64(7)}})
+    recipe = Recipe.load(
+        {"data": {"train": Path("a.csv")}, "task": MINIMAL["task"], "train": {"betas": (0.8, 0.9), "seed": np.int64(7)}}
+    )
     assert recipe.data.train == "a.csv"
     assert recipe.train.betas == (0.8, 0.9)
     assert recipe.train.seed == 7
@@ -100,7 +111,9 @@ def test_a_table_in_the_recipe_is_pointed_to_its_place():
     assert 'data={"train": table}' in str(problem)
 
 
-@pytest.mark.parametrize(("text", "says"), [("", "empty"), ("# only a comment\n", "empty"), ("- a\n", "mapping"), ("word", "mapping")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("", "empty"), ("# only a comment\n", "empty"), ("- a\n", "mapping"), ("word", "mapping")]
+)
 def test_no_mapping_is_no_recipe(tmp_path, text, says):
     [problem] = problems(written(tmp_path, text))
     assert says in str(problem)
@@ -124,7 +137,16 @@ def test_missing_file_folder_and_bad_bytes(tmp_path):
 def test_overrides_use_the_scalars_of_a_recipe():
     recipe = Recipe.load(
         MINIMAL,
-        ["train.lr=1e-4", "method=lora", "method.rank=8", "data.split.validation=0.2", "data.test.web=x.csv", "evaluate.baselines=[majority]", "train.clip=null", "task.label=NO"],
+        [
+            "train.lr=1e-4",
+            "method=lora",
+            "method.rank=8",
+            "data.split.validation=0.2",
+            "data.test.web=x.csv",
+            "evaluate.baselines=[majority]",
+            "train.clip=null",
+            "task.label=NO",
+        ],
     )
     assert recipe.train.lr == 1e-4
     assert recipe.method.rank == 8
@@ -151,7 +173,20 @@ def test_an_override_makes_the_block_it_needs():
     assert Recipe.load(MINIMAL, ["train.early_stopping.patience=3"]).train.early_stopping.patience == 3
 
 
-@pytest.mark.parametrize("override", ["train.lr", "=3", "train.=3", "data.train.web=x", "train.lr=[1", "train.lr=eight", "train.lrr=1", "foo=1", "serve.port=99999"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.lr",
+        "=3",
+        "train.=3",
+        "data.train.web=x",
+        "train.lr=[1",
+        "train.lr=eight",
+        "train.lrr=1",
+        "foo=1",
+        "serve.port=99999",
+    ],
+)
 def test_a_wrong_override_names_the_command_line(override):
     [problem] = problems(MINIMAL, [override])
     assert problem.exit_code == 2
@@ -162,7 +197,10 @@ def test_a_wrong_override_names_the_command_line(override):
 
 
 def test_the_house_form_of_an_error(tmp_path):
-    path = written(tmp_path, "data: {train: a.csv}\ntask:\n  name: classify\n  text: body\n  label: team\nmethod:\n  name: lora\n\n  rank: eight\n")
+    path = written(
+        tmp_path,
+        "data: {train: a.csv}\ntask:\n  name: classify\n  text: body\n  label: team\nmethod:\n  name: lora\n\n  rank: eight\n",
+    )
     [problem] = problems(path)
     assert str(problem) == (
         f'RecipeError: method.rank must be a whole number from 1 to 512. Received: "eight"\n  {path} line 9\n  try: rank: 16   (septet explain method.rank)'
@@ -283,7 +321,9 @@ def test_an_unknown_key_names_at_most_three():
 
 
 def test_filled_respects_what_is_set():
-    recipe = Recipe.load(MINIMAL, ["train.lr=1e-3"]).filled({"train.lr": (5e-5, "full"), "train.epochs": (3, "850 rows"), "train.precision": ("bf16", "6.1 times faster")})
+    recipe = Recipe.load(MINIMAL, ["train.lr=1e-3"]).filled(
+        {"train.lr": (5e-5, "full"), "train.epochs": (3, "850 rows"), "train.precision": ("bf16", "6.1 times faster")}
+    )
     assert (recipe.train.lr, recipe.train.epochs, recipe.train.precision) == (1e-3, 3.0, "bf16")
     assert recipe.whys["train.epochs"] == "850 rows"
     assert recipe.whys["train.lr"] == "set on the command line"
@@ -307,7 +347,9 @@ FULL = [
 
 
 def test_a_saved_recipe_loads_as_an_equal_one_with_the_same_whys(tmp_path):
-    recipe = Recipe.load(MINIMAL, FULL).filled({"train.epochs": (3.5, "because: a # b"), "model.max_length": (192, "p99 of your rows is 187 tokens")})
+    recipe = Recipe.load(MINIMAL, FULL).filled(
+        {"train.epochs": (3.5, "because: a # b"), "model.max_length": (192, "p99 of your rows is 187 tokens")}
+    )
     again = Recipe.load(written(tmp_path, recipe.to_yaml()))
     assert again == recipe
     assert again.whys == recipe.whys
@@ -317,7 +359,11 @@ def test_a_saved_recipe_loads_as_an_equal_one_with_the_same_whys(tmp_path):
 
 def test_every_key_of_a_saved_recipe_has_its_why():
     recipe = Recipe.load(MINIMAL, FULL)
-    keys = [line for line in recipe.to_yaml().splitlines() if ":" in line and not line.startswith("#") and not line.rstrip().endswith(":")]
+    keys = [
+        line
+        for line in recipe.to_yaml().splitlines()
+        if ":" in line and not line.startswith("#") and not line.rstrip().endswith(":")
+    ]
     assert len(keys) == len(recipe.whys) > 60
     assert [line for line in keys if "# why: " not in line] == []
 
@@ -363,10 +409,12 @@ def test_variables(monkeypatch):
 
 
 def test_data_folder_moves_relative_paths(tmp_path):
-    recipe = Recipe.load(written(tmp_path, "data: {folder: sets, train: a.csv}\ntask: {name: classify, text: t, label: l}\n"))
+    recipe = Recipe.load(
+        written(tmp_path, "data: {folder: sets, train: a.csv}\ntask: {name: classify, text: t, label: l}\n")
+    )
     assert recipe.path("a.csv") == tmp_path / "sets" / "a.csv"
     assert recipe.path("/b.csv") == Path("/b.csv")
-    assert recipe.path("~/c.csv") == Path(os.path.expanduser("~/c.csv"))
+    assert recipe.path("~/c.csv") == Path.home() / "c.csv"
 
 
 def test_max_time_in_seconds():
@@ -386,4 +434,6 @@ def test_no_default_is_wrong():
     values = Recipe.load(MINIMAL).to_dict()
     again = Recipe.load(values)
     assert again == Recipe.load(MINIMAL)
-    assert all(math.isfinite(value) for block in values.values() for value in block.values() if isinstance(value, float))
+    assert all(
+        math.isfinite(value) for block in values.values() for value in block.values() if isinstance(value, float)
+    )

@@ -36,7 +36,16 @@ def test_explain_a_section_lists_its_keys(section):
             assert name in text
 
 
-@pytest.mark.parametrize(("path", "near"), [("train.lrr", "train.lr"), ("lr", "train.lr"), ("num_train_epochs", "epochs"), ("trian", "train"), ("method.rnk", "method.rank")])
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("train.lrr", "train.lr"),
+        ("lr", "train.lr"),
+        ("num_train_epochs", "epochs"),
+        ("trian", "train"),
+        ("method.rnk", "method.rank"),
+    ],
+)
 def test_explain_what_does_not_exist(path, near):
     with pytest.raises(UsageError) as caught:
         Recipe.explain(path)

@@ -9,7 +9,9 @@ from septet.recipe.write import flow, redact
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-(10**18), 10**18), st.floats(allow_nan=False), text)
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=12)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=12
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -25,7 +27,15 @@ def test_floats_are_floats_to_an_older_yaml(value):
 
 
 def test_floats_read_well():
-    assert [flow(x) for x in (2e-4, 1e-8, 0.06, 1.0, 1e22, 0.0, -2.5e-5)] == ["2.0e-4", "1.0e-8", "0.06", "1.0", "1.0e+22", "0.0", "-2.5e-5"]
+    assert [flow(x) for x in (2e-4, 1e-8, 0.06, 1.0, 1e22, 0.0, -2.5e-5)] == [
+        "2.0e-4",
+        "1.0e-8",
+        "0.06",
+        "1.0",
+        "1.0e+22",
+        "0.0",
+        "-2.5e-5",
+    ]
 
 
 def test_redact_leaves_other_text_alone():

@@ -1,0 +1,92 @@
+"""A plain transformers folder: `pipeline("text-classification", model=folder)` answers as the trained model does.
+
+The artifact already is such a folder; this writes it without the adapter, sealed with hashes of its own, and proves
+it by asking transformers itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from septet.exports import Parity
+
+LEFT_OUT = ("adapter", "manifest.json")
+
+
+class Hf:
+    """The artifact as a transformers folder."""
+
+    tolerance = 1e-4
+
+    def write(self, model: Path, out: Path) -> None:
+        """Copy the artifact, without its adapter, and seal the copy."""
+        from septet.model.artifact import seal
+
+        out.mkdir(parents=True, exist_ok=True)
+        for path in sorted(model.iterdir()):
+            if path.name in LEFT_OUT:
+                continue
+            if path.is_dir():
+                shutil.copytree(path, out / path.name)
+            else:
+                shutil.copy2(path, out / path.name)
+        (out / "README.md").write_text(_readme(model, out))
+        seal(out)
+
+    def verify(self, model: Path, out: Path, texts: list[Any]) -> Parity:
+        """Answer rows through `transformers.pipeline` on the copy and compare with the Predictor on the artifact.
+
+        Args:
+            model: the artifact.
+            out: the copy.
+            texts: rows as the Predictor takes them; none may be longer than the model reads.
+        """
+        import torch
+        from transformers import pipeline
+
+        from septet.model.predictor import Predictor
+
+        predictor = Predictor.load(model)
+        wanted = predictor.predict(texts)
+        asked = [_as_pipeline_input(predictor.task.value(predictor.parse(text))) for text in texts]
+        ask = pipeline("text-classification", model=str(out), tokenizer=str(out), dtype=torch.float32, device="cpu")
+        answers: Any = ask(asked, top_k=None, batch_size=16)
+        largest, different = 0.0, 0
+        for answer, prediction in zip(answers, wanted, strict=True):
+            scores = {item["label"]: item["score"] for item in answer}
+            different += max(scores, key=scores.__getitem__) != prediction.value
+            differences = [abs(scores[label] - score) for label, score in (prediction.scores or {}).items()]
+            largest = max(largest, *differences)
+        return Parity(len(texts), largest, different)
+
+
+def _as_pipeline_input(value: str | tuple[str, ...]) -> Any:
+    return value if isinstance(value, str) else {"text": value[0], "text_pair": value[1]}
+
+
+def _readme(model: Path, out: Path) -> str:
+    card = (model / "README.md").read_text() if (model / "README.md").is_file() else ""
+    return f"""{card.rstrip()}
+
+## How to use it
+
+With transformers, from this folder:
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{out.name.strip(".").removesuffix(".tmp")}", top_k=None)
+classify("Where is my parcel?")
+```
+
+As a server, with a request log that `septet monitor` can read:
+
+```
+septet serve {out.name.strip(".").removesuffix(".tmp")}
+curl -H 'Content-Type: application/json' -d '{{"inputs": ["Where is my parcel?"]}}' http://127.0.0.1:8000/v1/predict
+```
+
+`manifest.json` holds the sha256 of every file.
+"""

@@ -1,0 +1,306 @@
+"""Answer a file, a table or a stream of lines with a trained model; order kept, nothing dropped.
+
+`predict("runs/x", "new.csv", out="answers.csv")` writes the rows with their columns and, after them, `label`, `score`
+and `flag` (what is odd about the row: empty text, tokens cut off). A column that already has such a name stays, and
+ours is called `predicted_label` beside it. Answers are computed and written in chunks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from septet.data.write import Writer, open_writer
+from septet.errors import DataError, UsageError
+from septet.progress import Listen, quiet
+
+CHUNK = 1024
+STDIN = "-"
+ADDED = ("label", "score", "flag")
+
+
+@dataclass(slots=True)
+class Predicted:
+    """What `predict` did.
+
+    Args:
+        rows: rows answered.
+        labels: how often each label was given.
+        empty: rows without text; they are answered and flagged.
+        tokens, truncated_tokens, truncated_rows: what the model read, and what it could not.
+        columns: the names of the added columns.
+        out: the file written, if one was.
+        seconds: time spent answering and writing.
+        answers: the rows themselves, where nothing was written.
+    """
+
+    rows: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+    tokens: int = 0
+    truncated_tokens: int = 0
+    truncated_rows: int = 0
+    columns: list[str] = field(default_factory=list)
+    out: Path | None = None
+    seconds: float = 0.0
+    answers: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "labels": dict(self.labels.most_common()),
+            "empty": self.empty,
+            "tokens": self.tokens,
+            "truncated_tokens": self.truncated_tokens,
+            "truncated_rows": self.truncated_rows,
+            "columns": self.columns,
+            "out": None if self.out is None else str(self.out),
+            "seconds": round(self.seconds, 3),
+            **({"predictions": self.answers} if self.answers else {}),
+        }
+
+    def text(self) -> str:
+        """The answers as JSON lines where they were kept, else the outcome in a few plain lines."""
+        if self.out is None and self.answers:
+            return "\n".join(json.dumps(row, ensure_ascii=False, default=str) for row in self.answers)
+        return self.summary()
+
+    def summary(self) -> str:
+        """The outcome in a few plain lines."""
+        lines = [f"{self.rows:,} rows answered" + (f", written to {self.out}" if self.out else "")]
+        shares = [f"{label} {count / self.rows:.0%}" for label, count in self.labels.most_common(8)]
+        lines.append("labels: " + ", ".join(shares) + (", …" if len(self.labels) > 8 else ""))
+        if self.truncated_rows:
+            lines.append(
+                f"{self.truncated_rows:,} rows were longer than the model reads: {self.truncated_tokens:,} tokens cut off"
+            )
+        if self.empty:
+            lines.append(f"{self.empty:,} rows have no text; their answers mean nothing (flag: empty)")
+        return "\n".join(lines)
+
+
+def predict(
+    folder: str | Path,
+    source: Any,
+    *,
+    out: str | Path | TextIO | None = None,
+    scores: bool = False,
+    device: str | None = None,
+    code: Sequence[str] = (),
+    predictor: Any = None,
+    listen: Listen = quiet,
+) -> Predicted:
+    """Answer every row of a source.
+
+    Args:
+        folder: a run folder or a model folder.
+        source: a file, a folder or a list of these; `-` or a binary stream for lines; a table in memory.
+        out: a .csv, .tsv, .jsonl or .parquet file, or a text stream for JSON lines; None keeps the answers in memory.
+        scores: also write the probability of every label.
+        device: where the model runs; the CPU when None.
+        code: plug-in files the model was made with.
+        predictor: an open model instead of the folder's.
+        listen: told of the progress.
+
+    Raises:
+        UsageError: a file is missing, a column is missing, or the ending of `out` is unknown.
+        DataError: a row cannot be read.
+    """
+    from septet.model.predictor import Predictor
+
+    _check_out(source, out)
+    model = predictor or Predictor.load(folder, device, code)
+    rows, columns, total = _rows(source, list(model.task.texts))
+    names = _added(columns, scores)
+    found = Predicted(columns=list(names.values()), out=Path(out) if isinstance(out, (str, Path)) else None)
+    started = time.perf_counter()
+    with _writer(out, found) as writer:
+        for chunk in _chunks(rows):
+            writer.write(_answered(chunk, model, names=names, found=found))
+            listen("progress", what="predict", done=found.rows, total=total)
+    found.seconds = time.perf_counter() - started
+    for line in found.summary().split("\n")[2:]:
+        listen("note", text=line)
+    return found
+
+
+def source_rows(source: Any, texts: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a source with the model's text columns only, ready to be answered."""
+    rows, _, _ = _rows(source, list(texts))
+    return [{column: _as_text(row.get(column)) for column in texts} for row in rows]
+
+
+# ---- answering ----
+
+
+def _answered(
+    chunk: list[dict[str, Any]], model: Any, *, names: dict[str, str], found: Predicted
+) -> list[dict[str, Any]]:
+    texts = [{column: _as_text(row.get(column)) for column in model.task.texts} for row in chunk]
+    answered = []
+    for row, text, prediction in zip(chunk, texts, model.predict(texts), strict=True):
+        empty = not any(value.strip() for value in text.values())
+        flags = ["empty"] if empty else []
+        if prediction.truncated:
+            flags.append(f"{prediction.truncated} tokens cut off")
+        answer = prediction.to_json()
+        values = {"label": answer["label"], "score": answer.get("score"), "flag": ", ".join(flags)}
+        values["scores"] = answer.get("scores")
+        answered.append({**row, **{name: values[key] for key, name in names.items()}})
+        found.labels[str(prediction.value)] += 1
+        found.empty += empty
+        found.tokens += prediction.tokens
+        found.truncated_tokens += prediction.truncated
+        found.truncated_rows += prediction.truncated > 0
+    found.rows += len(answered)
+    return answered
+
+
+def _added(columns: Iterable[str], scores: bool) -> dict[str, str]:
+    taken = set(columns)
+    wanted = (*ADDED, "scores") if scores else ADDED
+    names = {}
+    for key in wanted:
+        name = key if key not in taken else f"predicted_{key}"
+        while name in taken:
+            name = f"{name}_"
+        names[key] = name
+    return names
+
+
+def _as_text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _chunks(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    rows = iter(rows)
+    while chunk := list(islice(rows, CHUNK)):
+        yield chunk
+
+
+@contextlib.contextmanager
+def _writer(out: str | Path | TextIO | None, found: Predicted) -> Iterator[Writer]:
+    if out is None:
+        yield _Kept(found.answers)
+        return
+    with open_writer(out) as writer:
+        yield writer
+
+
+class _Kept:
+    """Keeps the answers in memory."""
+
+    def __init__(self, answers: list[dict[str, Any]]):
+        self._answers = answers
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        self._answers.extend(rows)
+
+
+def _check_out(source: Any, out: Any) -> None:
+    if (
+        isinstance(out, (str, Path))
+        and isinstance(source, (str, Path))
+        and Path(out).resolve() == Path(source).resolve()
+    ):
+        raise UsageError(
+            "The answers would overwrite the rows they answer.", received=str(out), hint="another name: -o answers.csv"
+        )
+
+
+# ---- reading ----
+
+
+def _rows(source: Any, texts: list[str]) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
+    """Return the rows, the names of their columns, and their number where it is known."""
+    if source == STDIN if isinstance(source, str) else hasattr(source, "readline"):
+        return _lines(_stdin() if isinstance(source, str) else source, texts, where="standard input")
+    if isinstance(source, (str, Path)) and _is_plain_text(Path(source), texts):
+        return _lines(io.BytesIO(Path(source).read_bytes()), texts, where=str(source))
+    from septet.data.read import read
+    from septet.data.table import require_columns
+
+    table = read(source)
+    require_columns(list(table.columns), dict.fromkeys(texts, "the model reads it"), where=table.name)
+    names = list(table.columns)
+    rows = (dict(zip(names, values, strict=True)) for values in zip(*table.columns.values(), strict=True))
+    return rows, names, len(table)
+
+
+def _stdin() -> BinaryIO:
+    import sys
+
+    return sys.stdin.buffer
+
+
+def _is_plain_text(path: Path, texts: list[str]) -> bool:
+    """Whether a .txt file holds one text a line, and no table that has the model's columns."""
+    if path.suffix.lower() != ".txt" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        header = file.readline().decode("utf-8", "replace").lstrip("\ufeff")
+    return not set(texts) <= {cell.strip().strip('"') for separator in ",;\t|" for cell in header.split(separator)}
+
+
+def _lines(stream: BinaryIO, texts: list[str], *, where: str) -> tuple[Iterable[dict[str, Any]], list[str], None]:
+    first = _decoded(stream.readline(), 1, where).lstrip("\ufeff")
+    if not first:
+        raise DataError("There is no row to answer.", where=where)
+    lines = _numbered(stream, first, where)
+    head = _object(first)
+    if head is not None:
+        return _objects(lines, texts, where), list(head), None
+    if len(texts) > 1:
+        hint = "one JSON object a line: " + json.dumps(dict.fromkeys(texts, "…"), ensure_ascii=False)
+        raise UsageError(
+            f"The model reads {' and '.join(texts)}; a line of plain text has only one.", where=where, hint=hint
+        )
+    return ({texts[0]: line} for _, line in lines), [texts[0]], None
+
+
+def _numbered(stream: BinaryIO, first: str, where: str) -> Iterator[tuple[int, str]]:
+    yield 1, first.rstrip("\r\n")
+    for number, line in enumerate(stream, 2):
+        yield number, _decoded(line, number, where).rstrip("\r\n")
+
+
+def _objects(lines: Iterable[tuple[int, str]], texts: list[str], where: str) -> Iterator[dict[str, Any]]:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        row = _object(line)
+        if row is None:
+            raise DataError(
+                "The first line is a JSON object, and this one is not.", where=f"{where} line {number}", received=line
+            )
+        missing = [column for column in texts if column not in row]
+        if missing:
+            raise DataError(
+                f"There is no {missing[0]!r}, which the model reads.",
+                where=f"{where} line {number}",
+                received=sorted(row),
+            )
+        yield row
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _decoded(line: bytes, number: int, where: str) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"Byte 0x{line[error.start]:02x} is not valid utf-8.", where=f"{where} line {number}") from None
