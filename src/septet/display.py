@@ -127,7 +127,7 @@ def _shown(stream: IO[str]) -> Iterator[Listen]:
 
 
 class Lines:
-    """Plain lines: steps and progress not more than about one every two seconds, everything else at once.
+    """Plain lines: a step not more than about every two seconds, progress where it lasts longer, all else at once.
 
     Args:
         stream: where the lines go.
@@ -138,23 +138,34 @@ class Lines:
         self._stream = stream
         self._clock = clock
         self._last: dict[str, float] = {}
+        self._lasting: set[str] = set()
 
     def __call__(self, event: str, **facts: Any) -> None:
-        if event == "step" and self._due("step", facts["step"] == facts["total"]):
-            self._line(f"step {facts['step']:,}/{facts['total']:,}  {step_facts(facts)}")
-        elif event == "progress" and self._due(f"progress {facts['what']}", facts["done"] == facts["total"]):
-            self._line(f"{facts['what']}  {_count(facts)}")
-        elif event not in ("step", "progress"):
-            line = _line_of(event, facts)
-            if line:
-                self._line(line)
+        if event == "step":
+            if self._due("step") or facts["step"] == facts["total"]:
+                self._line(f"step {facts['step']:,}/{facts['total']:,}  {step_facts(facts)}")
+        elif event == "progress":
+            self._progress(facts["what"], facts["done"], facts["total"])
+        elif line := _line_of(event, facts):
+            self._line(line)
 
-    def _due(self, name: str, last: bool) -> bool:
+    def _progress(self, what: str, done: int, total: int) -> None:
+        begun = what in self._last
+        if self._due(what) and begun:
+            self._lasting.add(what)
+            self._line(f"{what}  {done:,}/{total:,}")
+        elif done >= total and what in self._lasting:
+            self._line(f"{what}  {done:,}/{total:,}")
+        if done >= total:
+            self._last.pop(what, None)
+            self._lasting.discard(what)
+
+    def _due(self, name: str) -> bool:
         now = self._clock()
-        if last or now - self._last.get(name, float("-inf")) >= LINE_EVERY_S:
-            self._last[name] = now
-            return True
-        return False
+        if now - self._last.get(name, float("-inf")) < LINE_EVERY_S:
+            return False
+        self._last[name] = now
+        return True
 
     def _line(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -265,10 +276,6 @@ def _evaluation(facts: dict[str, Any]) -> str:
 def _finding(finding: Any) -> str:
     way_out = f"\n    {finding.fix}" if finding.fix else ""
     return f"{_MARKS[finding.level][0]} {finding.slug}: {finding.message}{way_out}"
-
-
-def _count(facts: dict[str, Any]) -> str:
-    return f"{facts['done']:,}/{facts['total']:,}"
 
 
 def _number(value: float) -> str:

@@ -238,8 +238,11 @@ def _no_drift(count: int, tests: Sequence[str], limits: Limits) -> Finding:
 def _finding(test: Any, profile: Any, requests: Requests) -> Finding:
     evidence = {**test.to_json()}
     if test.name == "text":
-        share = test.effect["far_share"]
-        message = f"The texts differ from the validation rows: {share:.0%} of the requests lie outside the range that holds 95 % of them"
+        apart, far = test.effect["told_apart"], test.effect["far_share"]
+        message = (
+            f"The texts differ from the validation rows: the two are told apart in {apart:.0%} of cases "
+            f"(50 % is chance), and {far:.0%} of the requests lie where 5 % of the validation rows do"
+        )
         fix = "read the examples; if they belong to the task, label some and train again with them"
         evidence["examples"] = _examples(profile, requests)
     elif test.name == "labels":

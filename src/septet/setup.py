@@ -20,8 +20,9 @@ from septet.engine import device as devices
 from septet.engine import dropout
 from septet.engine.loop import Examples, Rates
 from septet.engine.optim import AdamW, Masters
-from septet.engine.plan import Planner
+from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
+from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.model import load
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -50,6 +51,7 @@ class Setup:
     validation: list[list[Example]]
     validation_targets: np.ndarray
     clock: dropout.DropoutClock
+    shortcut: FirstTokenOnly | None
     findings: Report = field(default_factory=Report)
     truncation: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -111,6 +113,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     model = devices.place(loaded.model, device, recipe.train.precision)
     model = method.attach(model)
     clock = dropout.install(model, recipe.train.seed)
+    shortcut = first_token_only(model, len(processor))
     planner = Planner(
         [e.size for e in train],
         recipe.train.batch,
@@ -118,6 +121,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         recipe.train.token_budget,
         recipe.train.micro_batch,
         recipe.model.max_length if recipe.train.pad == "max_length" else None,
+        PASS_COST[recipe.train.precision],
     )
     findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
     targets = np.array([task.target(row) for row in validation_rows])

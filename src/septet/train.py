@@ -331,6 +331,8 @@ def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> 
         for name, value in weights.items():
             parameters[name].copy_(value)
     remove(model)
+    if setup.shortcut is not None:
+        setup.shortcut.remove()
     adapter_folder = run.path / ".adapter.tmp"
     setup.method.save(model, adapter_folder)
     merged = setup.method.merge(model)

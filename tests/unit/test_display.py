@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 
 import pytest
 
@@ -51,12 +52,16 @@ def test_lines_show_every_evaluation_finding_and_note():
     ]
 
 
-def test_progress_lines_end_with_the_last():
-    stream = io.StringIO()
-    listen = Lines(stream, clock=lambda: 0.0)
+def test_progress_is_shown_only_where_it_lasts():
+    stream, now = io.StringIO(), [0.0]
+    listen = Lines(stream, clock=lambda: now[0])
     for done in range(11):
         listen("progress", what="encode", done=done, total=10)
-    assert stream.getvalue().splitlines() == ["encode  0/10", "encode  10/10"]
+    assert stream.getvalue() == ""
+    for done in range(11):
+        listen("progress", what="features", done=done, total=10)
+        now[0] += 0.5
+    assert stream.getvalue().splitlines() == ["features  4/10", "features  8/10", "features  10/10"]
 
 
 def test_facts_that_are_unknown_are_left_out():
@@ -108,8 +113,8 @@ def test_a_terminal_gets_the_live_display(terminal, monkeypatch):
         listen("evaluation", step=50, epoch=1.0, scores={"f1": 0.75}, metric="f1", best={"step": 50})
         listen("step", step=51, **STEP)
         listen("finding", finding=Finding("data-leak", "blocker", "12 rows [sic] repeat."))
-    shown = " ".join(read().split())  # lines wrap at the width of the terminal
-    assert "evaluation  step 50" in shown
+    shown = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", read()).split())  # lines wrap at the width of the terminal
+    assert "evaluation step 50" in shown
     assert "12 rows [sic] repeat." in shown
     assert "51/100" in shown
     assert "f1 0.7500" in shown

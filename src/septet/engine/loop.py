@@ -149,9 +149,7 @@ def _update(optimizer: AdamW, state: TrainState, rates: Rates, lr: float, norm: 
         state.skipped += 1
         return True
     factor = 1.0 if rates.clip is None else min(1.0, rates.clip / (norm + 1e-6))
-    if factor / scale != 1.0:
-        optimizer.scale_gradients(factor / scale)
-    optimizer.step(lr)
+    optimizer.step(lr, factor / scale)
     if scaled:
         state.good_steps += 1
         if state.good_steps >= GROW_AFTER:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# what one more forward and backward pass costs, in tokens of padding (docs/why.md, "The price of a micro-batch")
-PASS_COST = 48
+# What one more forward and backward pass costs, in tokens: its launches and the adding up of its gradients take about the same
+# time in any precision, in which faster hardware computes more tokens (docs/why.md, "The price of a micro-batch").
+# A constant and no measurement, so that a resumed run splits its groups as before.
+PASS_COST = {"fp32": 48, "bf16": 256, "fp16": 1024}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Planner:
         token_budget: padded tokens a micro-batch may hold; a longer row goes alone.
         micro_batch: rows a micro-batch may hold; None leaves it to the budget.
         length: pad every micro-batch to this many tokens; None pads to its longest row.
+        pass_cost: tokens of padding that one micro-batch less is worth.
     """
 
     lengths: Sequence[int]
@@ -35,6 +38,7 @@ class Planner:
     token_budget: int
     micro_batch: int | None = None
     length: int | None = None
+    pass_cost: int = PASS_COST["fp32"]
 
     @property
     def groups_per_epoch(self) -> int:
@@ -59,7 +63,7 @@ class Planner:
         order = np.argsort(sizes, kind="stable")
         if self.length is not None:
             sizes = np.full(len(group), self.length)
-        cuts = _cheapest_cuts(sizes[order], self.token_budget, self.micro_batch or len(group))
+        cuts = _cheapest_cuts(sizes[order], self.token_budget, self.micro_batch or len(group), self.pass_cost)
         return [group[order[a:b]] for a, b in zip(cuts, cuts[1:], strict=False)]
 
     def padding(self, groups: int = 50) -> float:
@@ -73,7 +77,7 @@ class Planner:
         return 1 - real / padded
 
 
-def _cheapest_cuts(sizes: np.ndarray, budget: int, most_rows: int) -> list[int]:
+def _cheapest_cuts(sizes: np.ndarray, budget: int, most_rows: int, pass_cost: int) -> list[int]:
     """Return the cut points of a sorted list that cost least, by dynamic programming over the last cut."""
     n = len(sizes)
     cost = np.full(n + 1, np.inf)
@@ -83,7 +87,7 @@ def _cheapest_cuts(sizes: np.ndarray, budget: int, most_rows: int) -> list[int]:
         width = int(sizes[end - 1])
         rows = max(1, min(most_rows, budget // max(width, 1), end))
         starts = np.arange(end - rows, end)
-        costs = cost[starts] + (end - starts) * width + PASS_COST
+        costs = cost[starts] + (end - starts) * width + pass_cost
         best = int(costs.argmin())
         cost[end], back[end] = costs[best], starts[best]
     cuts = [n]

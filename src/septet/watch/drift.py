@@ -113,9 +113,9 @@ def text_test(reference: np.ndarray, window: np.ndarray, *, draws: int, rng: np.
     width = float(np.median(distances[np.triu_indices(len(distances), 1)]))
     kernel = np.exp(-distances / width) if width > 0 else np.ones_like(distances)
     observed, permuted = _mmd(kernel, len(ours), draws=draws, rng=rng)
-    far = far_share(distances, len(ours))
+    effect = {"told_apart": told_apart(kernel, len(ours)), "far_share": far_share(distances, len(ours))}
     p = (1 + int((permuted >= observed * (1 - 1e-6)).sum())) / (1 + draws)
-    return Test("text", float(observed), p if width > 0 else 1.0, (len(ours), len(theirs)), {"far_share": far})
+    return Test("text", float(observed), p if width > 0 else 1.0, (len(ours), len(theirs)), effect)
 
 
 def labels_test(
@@ -165,6 +165,27 @@ def unusual(reference: np.ndarray, window: np.ndarray, most: int = 10) -> list[t
         nearest[start : start + MAX_ROWS] = np.partition(1 - similarity, near, axis=1)[:, near]
     order = np.argsort(-nearest, kind="stable")[:most]
     return [(int(usable[i]), round(float(nearest[i]), 4)) for i in order]
+
+
+def told_apart(kernel: np.ndarray, n: int) -> float:
+    """Return how often a row of the window looks more like the window than a row of the reference does; 0.5 is chance.
+
+    Args:
+        kernel: (N + M, N + M) similarities, the reference first; no row is compared with itself.
+        n: the number of rows of the reference.
+    """
+    m = len(kernel) - n
+    own = np.diag(kernel)
+    to_reference = (kernel[:, :n].sum(1) - np.where(np.arange(n + m) < n, own, 0)) / np.r_[
+        np.full(n, n - 1), np.full(m, n)
+    ]
+    to_window = (kernel[:, n:].sum(1) - np.where(np.arange(n + m) < n, 0, own)) / np.r_[
+        np.full(n, m), np.full(m, m - 1)
+    ]
+    leaning = to_window - to_reference
+    ours = np.sort(leaning[:n])
+    below, upto = np.searchsorted(ours, leaning[n:], "left"), np.searchsorted(ours, leaning[n:], "right")
+    return round(float((below + upto).mean() / (2 * n)), 4)
 
 
 def far_share(distances: np.ndarray, n: int) -> float:

@@ -72,9 +72,21 @@ REQUESTS = {
     "two lengths": (POST + JSON + b'Content-Length: 3\r\nContent-Length: 4\r\n\r\n"a"', 400),
     "length of 40 digits": (POST + JSON + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n", (400, 413)),
     "length of 2 GB": (POST + JSON + b"Content-Length: 2000000000\r\n\r\n", 413),
-    "length shorter than the body": (POST.replace(b"Connection: close\r\n", b"") + JSON + b'Content-Length: 3\r\n\r\n"abcdefgh"', 400),
+    "length shorter than the body": (
+        POST.replace(b"Connection: close\r\n", b"") + JSON + b'Content-Length: 3\r\n\r\n"abcdefgh"',
+        400,
+    ),
     "length longer than the body": (POST + JSON + b'Content-Length: 30\r\n\r\n"a"', 0),
-    "chunks over the limit": (POST + JSON + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b" " * 65536 + b"\r\n" * 1 + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20, 413),
+    "chunks over the limit": (
+        POST
+        + JSON
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+        + b"10000\r\n"
+        + b" " * 65536
+        + b"\r\n" * 1
+        + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20,
+        413,
+    ),
     "broken chunk": (POST + JSON + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", 400),
     "unknown transfer encoding": (POST + JSON + b"Transfer-Encoding: gzip\r\n\r\n", (400, 501)),
     "unknown path": (b"GET /admin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
@@ -90,7 +102,10 @@ REQUESTS = {
     "not HTTP": (b"hello\r\n\r\n", 400),
     "TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64 + b"\r\n\r\n", 400),
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 404, 505)),
-    "websocket": (b"GET /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n", 405),
+    "websocket": (
+        b"GET /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n",
+        405,
+    ),
     "header of 70 KB": (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 431),
     "1000 headers": (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long-Name: some value\r\n" * 1000 + b"\r\n", 431),
     "folded header": (b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: a\r\n b\r\n\r\n", 404),
@@ -104,7 +119,9 @@ REQUESTS = {
 def check(client, answer, wanted):
     status, headers, content = answer
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    content = content[: int(headers.get("content-length", 0))]  # a body's surplus is a second request with its own answer
+    content = content[
+        : int(headers.get("content-length", 0))
+    ]  # a body's surplus is a second request with its own answer
     assert status in wanted, (status, content[:300])
     if status and content:
         assert headers["content-type"] == "application/json"
@@ -116,7 +133,7 @@ def check(client, answer, wanted):
 @pytest.fixture(scope="module")
 def abused(tmp_path_factory):
     """One server takes the whole corpus."""
-    import conftest
+    import fake_model
 
     from septet.serve import Server
     from septet.server.service import Model
@@ -125,11 +142,11 @@ def abused(tmp_path_factory):
     folder = tmp_path_factory.mktemp("abuse") / "model"
     folder.mkdir()
     (folder / "task.json").write_text("{}")
-    model = Model(conftest.FakePredictor(), "fake", "0" * 16)
+    model = Model(fake_model.FakePredictor(), "fake", "0" * 16)
     notes = []
     settings = Settings(port=0, header_timeout_s=1, body_timeout_s=5)
     with Server(folder, settings=settings, load=lambda: model, listen=lambda e, **f: notes.append(f)) as server:
-        yield conftest.Client(server.port)
+        yield fake_model.Client(server.port)
     assert notes == []
 
 

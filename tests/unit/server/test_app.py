@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import FakePredictor, read_answer, wait_for
+from fake_model import Client, FakePredictor, read_answer, wait_for
 
 from septet.errors import ModelError, UsageError
+from septet.serve import Server
+from septet.server.log import read
+from septet.server.service import Model
 from septet.server.settings import Settings, is_loopback
 
 
@@ -43,49 +46,22 @@ def test_health_and_metrics(serving):
         assert len([line for line in text.splitlines() if not line.startswith("#")]) < 200
 
 
-def test_not_ready_until_the_model_answers(serving, predictor):
-    from septet.server.service import Model
-
-    gate = threading.Event()
-
-    def load():
-        assert gate.wait(10)
-        return Model(predictor, "fake", "0" * 16)
-
+def test_not_ready_until_the_model_answers(tmp_path, predictor):
+    (tmp_path / "task.json").write_text("{}")
     seen = {}
 
-    def look():
-        assert wait_for(lambda: "server" in seen)
-        client = seen["client"]
-        seen["live"] = client.get("/health/live")[0]
-        seen["ready"] = client.get("/health/ready")
-        seen["post"] = client.post("x")
-        gate.set()
+    def load():
+        client = Client(server.port)
+        seen.update(live=client.get("/health/live"), ready=client.get("/health/ready"), post=client.post("x"))
+        return Model(predictor, "fake", "0" * 16)
 
-    import conftest
-
-    from septet.serve import Server
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    original = Server.__enter__
-
-    def enter(self):
-        seen.update(server=self, client=conftest.Client(self.port))
-        return original(self)
-
-    Server.__enter__ = enter
-    try:
-        with serving(load=load) as (_, client):
-            watcher.join()
-            assert seen["live"] == 200
-            assert seen["ready"][0] == 503
-            assert json.loads(seen["ready"][2])["error"]["code"] == "not_ready"
-            assert seen["post"][0] == 503
-            assert seen["post"][1]["retry-after"] == "1"
-            assert client.get("/health/ready")[0] == 200
-    finally:
-        Server.__enter__ = original
+    server = Server(tmp_path, settings=Settings(port=0, log=False), load=load)
+    with server:
+        assert Client(server.port).get("/health/ready")[0] == 200
+    assert seen["live"][0] == 200
+    assert seen["ready"][0] == 503
+    assert json.loads(seen["ready"][2])["error"]["code"] == "not_ready"
+    assert (seen["post"][0], seen["post"][1]["retry-after"]) == (503, "1")
 
 
 def test_a_model_that_does_not_load_ends_the_server_with_its_error(serving):
@@ -114,7 +90,11 @@ def test_a_failing_input_fails_alone(serving, predictor):
         answers = dict(zip(texts, pool.map(lambda text: client.post({"inputs": [text]}), texts), strict=True))
         assert [answers[t][0] for t in texts] == [200, 500, 200, 200]
         error = answers["boom"][2]["error"]
-        assert error == {"code": "prediction_failed", "message": "The model failed on this input.", "param": "inputs[0]"}
+        assert error == {
+            "code": "prediction_failed",
+            "message": "The model failed on this input.",
+            "param": "inputs[0]",
+        }
         assert client.metric("septet_prediction_failures_total") == 1
         assert any("ValueError" in note for note in client.notes)
         assert not any("SECRET" in note for note in client.notes)
@@ -204,8 +184,6 @@ def test_a_host_header_of_another_name_is_refused(serving):
 
 
 def test_a_taken_port_is_named(serving, tmp_path):
-    from septet.serve import Server
-
     with serving() as (server, _), pytest.raises(UsageError, match=str(server.port)):
         Server(tmp_path / "model", settings=Settings(port=server.port), load=lambda: None)
 
@@ -238,7 +216,7 @@ def test_connections_are_capped(serving):
 SCRIPT = """
 import sys
 sys.path[:0] = [{here!r}]
-from conftest import FakePredictor
+from fake_model import FakePredictor
 from septet.serve import Server
 from septet.server.service import Model
 from septet.server.settings import Settings
@@ -259,13 +237,13 @@ print("ended", flush=True)
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_answers_what_is_under_way_and_exits_0(tmp_path, number):
-    from conftest import Client
-
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "task.json").write_text("{}")
     script = SCRIPT.format(here=str(Path(__file__).parent), folder=str(folder))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     port = int(process.stdout.readline().rsplit(":", 1)[1])
     client = Client(port)
@@ -276,8 +254,6 @@ def test_a_stop_signal_answers_what_is_under_way_and_exits_0(tmp_path, number):
         assert answer.result()[0] == 200
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "ended\n", "")
-    from septet.server.log import read
-
     assert len(read(tmp_path / "model.requests.sqlite")) == 1
 
 

@@ -1,0 +1,83 @@
+"""An exact short cut: where the head reads one position only, the last layer need not compute the others.
+
+A BERT- or RoBERTa-like classifier takes its answer from the first token. In its last layer every token is still needed as key and value, but the
+output projection and the feed-forward block, five sixths of the layer, only at that first token. `first_token_only` cuts the input of the
+last layer's output projection to it; gradients are the same, as nothing else ever reads the other positions. It is kept only
+if a probe gives the same logits with and without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+TOLERANCE = 1e-5
+
+
+class FirstTokenOnly:
+    """The short cut on one model; `off` suspends it for a pass that wants every token."""
+
+    def __init__(self, projection: nn.Module):
+        self.on = True
+        self._handle = projection.register_forward_pre_hook(self._cut)
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        before, self.on = self.on, False
+        try:
+            yield
+        finally:
+            self.on = before
+
+    def remove(self) -> None:
+        self._handle.remove()
+
+    def _cut(self, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        return tuple(x[:, :1] for x in args) if self.on else None
+
+
+def first_token_only(model: Any, vocabulary: int) -> FirstTokenOnly | None:
+    """Install the short cut and return it, or None where the model has not the shape or the probe differs.
+
+    Args:
+        model: a sequence classifier, before or after a method is attached.
+        vocabulary: token ids of the probe are drawn below this.
+    """
+    projection = _last_projection(model)
+    if projection is None:
+        return None
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    ids_BT = torch.arange(2 * 12, device=device).view(2, 12) * 37 % max(2, vocabulary - 1) + 1
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[1, 7:] = 0
+    shortcut = FirstTokenOnly(projection)
+    try:
+        with torch.inference_mode():
+            cut = model(input_ids=ids_BT, attention_mask=mask_BT).logits.float()
+            with shortcut.off():
+                whole = model(input_ids=ids_BT, attention_mask=mask_BT).logits.float()
+        same = cut.shape == whole.shape and bool(torch.allclose(cut, whole, atol=_tolerance(model), rtol=0))
+    except (RuntimeError, IndexError):
+        same = False
+    finally:
+        model.train(was_training)
+    if not same:
+        shortcut.remove()
+        return None
+    return shortcut
+
+
+def _last_projection(model: Any) -> nn.Module | None:
+    """Return the module of the last layer that takes (attention output, residual), as BERT and its kin are built."""
+    found = [m for name, m in model.named_modules() if name.endswith("attention.output") and hasattr(m, "LayerNorm") and hasattr(m, "dense")]
+    return found[-1] if found else None
+
+
+def _tolerance(model: Any) -> float:
+    return TOLERANCE if next(model.parameters()).dtype == torch.float32 else 3e-2
