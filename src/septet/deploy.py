@@ -88,14 +88,14 @@ def deploy(
     opened = run if isinstance(run, Run) else Run.open(run)
     model = model_folder(opened.path)
     check_manifest(model)
-    section = Recipe.load(opened.path / "recipe.yaml").deploy
-    rows = verification_rows(opened, section.verify_rows, code=code)
+    options = Recipe.load(opened.path / "recipe.yaml").deploy
+    rows = verification_rows(opened, options.verify_rows, code=code)
     target = Path(to) if to is not None else opened.path / "deploy"
     if target.exists() and not target.is_dir():
         raise UsageError("The packages need a folder.", where=str(target))
     result = Deployed(opened.path)
-    for done, name in enumerate(section.exports):
-        listen("progress", what=f"deploy {name}", done=done, total=len(section.exports))
+    for done, name in enumerate(options.exports):
+        listen("progress", what=f"deploy {name}", done=done, total=len(options.exports))
         result.packages.append(write_package(name, model, target=target, rows=rows))
     record = json.dumps(result.to_json(), indent=2, ensure_ascii=False).encode() + b"\n"
     write_atomic((target if to is not None else opened.path) / FILE, record)

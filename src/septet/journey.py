@@ -90,9 +90,9 @@ def prepare(
         tables: in-memory splits instead of the recipe's files.
         listen: told of all progress.
     """
+    recipe, opened = _begin(source, overrides, run, code, tables, listen)
     from septet.prepare import prepare as verb
 
-    recipe, opened = _begin(source, overrides, run, code, tables)
     with opened.locked():
         return PreparedResult(opened, verb(recipe, opened, tables=tables, listen=listen))
 
@@ -107,9 +107,9 @@ def check(
     listen: Listen = quiet,
 ) -> Any:
     """Stages 2 and 3: the machine, the model, and what the run will take. Arguments as in `prepare`."""
+    recipe, opened = _begin(source, overrides, run, code, tables, listen)
     from septet.check import check as verb
 
-    recipe, opened = _begin(source, overrides, run, code, tables)
     return verb(recipe, opened, tables=tables, listen=listen)
 
 
@@ -130,9 +130,9 @@ def train(
         resume: go on from the newest checkpoint of `run`, with the values it was begun with.
         force: resume although the recipe has changed since.
     """
+    recipe, opened = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
     from septet.train import train as verb
 
-    recipe, opened = _begin(source, overrides, run, code, tables, resume=resume, force=force)
     return verb(recipe, opened, resume=resume, tables=tables, listen=listen)
 
 
@@ -200,7 +200,7 @@ def run_all(
     from septet.serve import smoke
     from septet.train import train as training
 
-    recipe, opened = _begin(source, overrides, run, code, tables, resume=resume, force=force)
+    recipe, opened = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
     journey = Journey(opened)
     if not (resume and opened.done):
         if not resume:
@@ -241,6 +241,7 @@ def _begin(
     folder: str | Path | None,
     code: Sequence[str],
     tables: Mapping[str, Any] | None,
+    listen: Listen,
     *,
     resume: bool = False,
     force: bool = False,
@@ -249,6 +250,7 @@ def _begin(
         registry.load_code(path)
     recipe = Recipe.load(source, overrides, in_memory=tuple(tables or ()))
     opened = open_run(recipe, folder, resume=resume)
+    listen("run", path=opened.path)
     given = opened.path / "recipe.given.yaml"
     if resume and given.exists():
         if given.read_text() != recipe.given and not force:

@@ -1,6 +1,6 @@
 """How a verb tells what it is doing: it calls `listen(event, **facts)`; whoever called the verb decides what to show.
 
-Events: `stage` (name) · `progress` (what, done, total) · `step` (step, total, loss, lr, tokens_per_s, share, left_s) ·
+Events: `run` (path) · `stage` (name) · `progress` (what, done, total) · `step` (step, total, loss, lr, tokens_per_s, share, left_s) ·
 `evaluation` (step, epoch, scores) · `finding` (finding) · `note` (text).
 """
 

@@ -59,12 +59,12 @@ class Setup:
     def total(self) -> int:
         """Updates of the whole run."""
         limit = self.recipe.train.max_steps
-        whole = self.planner.total_steps(self.recipe.train.epochs)
+        whole = self.planner.total_steps(self.recipe.train.epochs or 1)
         return whole if limit is None else min(whole, limit)
 
     def rates(self) -> Rates:
         train = self.recipe.train
-        return Rates(train.lr, train.schedule, warmup_steps(train.warmup, self.total), self.total, train.clip)
+        return Rates(train.lr or 0.0, train.schedule, warmup_steps(train.warmup, self.total), self.total, train.clip)
 
     def source(self) -> Examples:
         return Examples(self.train, self.planner, self.task, self.processor, self.device)
@@ -72,7 +72,7 @@ class Setup:
     def optimizer(self) -> AdamW:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
         train = self.recipe.train
-        masters = Masters(self.model, used_embedding_rows(self.model, self.train))
+        masters = Masters(self.model, used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0))
         return AdamW(
             masters, self.method.param_groups(self.model, train.weight_decay), betas=train.betas, eps=train.eps
         )
@@ -85,71 +85,56 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         ModelError: the model folder is unsafe, damaged or unfit.
         CheckError: the method refuses the model.
     """
-    findings = Report()
-    rows = prepared.rows("train")
-    task = registry.part("task", recipe.task.name)(recipe.task).learn(rows)
     folder = load.resolve(recipe.model.name, revision=recipe.model.revision, base=recipe.folder)
     config = load.check_folder(folder)
+    rows = prepared.rows("train")
+    task = registry.part("task", recipe.task.name)(recipe.task).learn(rows)
     processor = task.input.processor(str(folder))
     listen("progress", what="encode", done=0, total=len(rows))
     train = [e for examples in task.encode(rows, processor) for e in examples]
-    recipe = recipe.filled(_from_data(recipe, config, [e.size for e in train], len(rows)))
+    recipe = recipe.filled({**_from_data(recipe, config, [e.size for e in train], len(rows)), **_from_task(task)})
     task = task.learn(rows, max_length=recipe.model.max_length)
     train = _cut(task, processor, rows, train)
     validation_rows = prepared.rows("validation")
     validation = task.encode(validation_rows, processor)
+    listen("progress", what="encode", done=len(rows), total=len(rows))
     device = devices.choose_device(recipe.train.device)
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
-    text_config = config.get("text_config", config)
-    hidden = int(text_config.get("hidden_size") or text_config.get("n_embd") or text_config.get("dim") or 768)
-    ceiling = devices.measure_ceiling(device, hidden, int(text_config.get("intermediate_size") or 4 * hidden))
+    hidden, inner = _widths(config)
+    ceiling = devices.measure_ceiling(device, hidden, inner)
     recipe = recipe.filled(_from_machine(device, ceiling))
-    recipe = recipe.filled(_from_task(task))
     method = registry.part("method", recipe.method.name)(recipe.method)
-    recipe = recipe.filled(_from_method(method, hidden, ceiling, len(train)))
-    loaded = _load(recipe, task, folder)
-    findings.add(_fresh(loaded), method.refuses(loaded.model))
-    findings.stop_on_blockers()
-    model = devices.place(loaded.model, device, recipe.train.precision)
-    model = method.attach(model)
-    clock = dropout.install(model, recipe.train.seed)
-    shortcut = first_token_only(model, len(processor))
-    planner = Planner(
-        [e.size for e in train],
-        recipe.train.batch,
-        recipe.train.seed,
-        recipe.train.token_budget,
-        recipe.train.micro_batch,
-        recipe.model.max_length if recipe.train.pad == "max_length" else None,
-        PASS_COST[recipe.train.precision],
-    )
+    recipe = recipe.filled(_from_method(method, hidden, ceiling))
+    loaded, model, findings = _model(recipe, task, method, folder, device)
     findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
-    targets = np.array([task.target(row) for row in validation_rows])
-    setup = Setup(
-        recipe,
-        prepared,
-        task,
-        method,
-        model,
-        loaded,
-        processor,
-        device,
-        ceiling,
-        planner,
-        train,
-        validation,
-        targets,
-        clock,
-        findings,
+    return Setup(
+        recipe=recipe,
+        prepared=prepared,
+        task=task,
+        method=method,
+        model=model,
+        base=loaded,
+        processor=processor,
+        device=device,
+        ceiling=ceiling,
+        planner=_planner(recipe, train),
+        train=train,
+        validation=validation,
+        validation_targets=np.array([task.target(row) for row in validation_rows]),
+        clock=dropout.install(model, recipe.train.seed),
+        shortcut=first_token_only(model, len(processor)),
+        findings=findings,
+        truncation={"train": _truncated([train]), "validation": _truncated(validation)},
     )
-    setup.truncation = {"train": _truncated([train]), "validation": _truncated(validation)}
-    return setup
 
 
-def used_embedding_rows(model: Any, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 0) -> dict[str, torch.Tensor]:
     """Return the rows of the input embedding that training can touch, where the embedding learns and shares no weights.
 
     The others get no gradient in any step, so AdamW changes them by weight decay alone, which has a closed form.
+
+    Args:
+        padding: the token that fills short rows; its row is looked up too, also where the embedding declares no `padding_idx`.
     """
     embedding = model.get_input_embeddings()
     if embedding is None or not embedding.weight.requires_grad or not isinstance(embedding, torch.nn.Embedding):
@@ -159,9 +144,45 @@ def used_embedding_rows(model: Any, examples: Sequence[Example]) -> dict[str, to
         return {}
     name = next(name for name, p in model.named_parameters() if p is embedding.weight)
     seen = np.unique(np.concatenate([np.asarray(e.inputs["input_ids"]) for e in examples]))
-    padding = [] if embedding.padding_idx is None else [embedding.padding_idx]
-    rows = np.union1d(seen, padding).astype(np.int64)
+    rows = np.union1d(seen, [padding, padding if embedding.padding_idx is None else embedding.padding_idx]).astype(np.int64)
     return {name: torch.from_numpy(rows).to(embedding.weight.device)}
+
+
+def _model(
+    recipe: Recipe, task: Any, method: Any, folder: Path, device: torch.device
+) -> tuple[load.Loaded, Any, Report]:
+    """Load the checkpoint with the task's head, place it, and attach the method."""
+    dropout.register_attention()
+    head = next(iter(task.heads().values()))
+    attention = ATTENTION[recipe.model.attention or "sdpa"]
+    loaded = load.load_model(folder, head, seed=recipe.train.seed, dropout=recipe.model.dropout, attention=attention)
+    findings = Report([_fresh(loaded)])
+    findings.add(method.refuses(loaded.model))
+    findings.stop_on_blockers()
+    placed = devices.place(loaded.model, device, recipe.train.precision or "fp32")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)  # adapters begin from random values too
+        return loaded, method.attach(placed), findings
+
+
+def _planner(recipe: Recipe, examples: list[Example]) -> Planner:
+    train = recipe.train
+    return Planner(
+        [e.size for e in examples],
+        train.batch or 1,
+        train.seed,
+        train.token_budget or 1,
+        train.micro_batch,
+        recipe.model.max_length if train.pad == "max_length" else None,
+        PASS_COST[train.precision or "fp32"],
+    )
+
+
+def _widths(config: dict[str, Any]) -> tuple[int, int]:
+    """Return the hidden and the feed-forward width that a config names."""
+    text = config.get("text_config", config)
+    hidden = int(text.get("hidden_size") or text.get("n_embd") or text.get("dim") or 768)
+    return hidden, int(text.get("intermediate_size") or text.get("hidden_dim") or 4 * hidden)
 
 
 def _from_data(recipe: Recipe, config: dict[str, Any], sizes: list[int], rows: int) -> dict[str, tuple[Any, str]]:
@@ -202,7 +223,7 @@ def _from_task(task: Any) -> dict[str, tuple[Any, str]]:
     }
 
 
-def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling, rows: int) -> dict[str, tuple[Any, str]]:
+def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
     # smaller networks bear and need a higher rate; 768 is the width the usual rates were found at
     scale = min(2.0, 768 / hidden)
     lr = float(f"{method.lr * scale:.2g}")
@@ -223,14 +244,6 @@ def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling, rows: int) 
     if hasattr(method.options, "alpha"):
         filled["method.alpha"] = (2.0 * method.options.rank, "twice the rank, so that the scale is 2 at any rank")
     return filled
-
-
-def _load(recipe: Recipe, task: Any, folder: Path) -> load.Loaded:
-    dropout.register_attention()
-    head = next(iter(task.heads().values()))
-    return load.load_model(
-        folder, head, seed=recipe.train.seed, dropout=recipe.model.dropout, attention=ATTENTION[recipe.model.attention]
-    )
 
 
 def _cut(task: Any, processor: Any, rows: list[Any], examples: list[Example]) -> list[Example]:

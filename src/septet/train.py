@@ -7,6 +7,7 @@ what is scored later is the artifact, not what was in memory. The test split is 
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from septet.engine.state import TrainState
 from septet.errors import RunError
 from septet.metrics import Answers, compute, higher_is_better
 from septet.model import card
-from septet.model.artifact import seal, write_artifact
+from septet.model.artifact import seal, sha256, write_artifact
 from septet.model.predictor import Predictor
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
@@ -82,7 +83,7 @@ class Course:
         self.state = state
         self.optimizer = optimizer
         self.listen = listen
-        self.train = setup.recipe.train
+        self.train: Any = setup.recipe.train
         self.every = evaluate_every(self.train.eval_every, setup.planner.groups_per_epoch)
         self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
         self.stopped = "all planned updates done"
@@ -92,6 +93,9 @@ class Course:
     def go(self) -> None:
         """Train to the end, or until something stops the run."""
         setup, state = self.setup, self.state
+        if reason := self._stop(True):  # resumed after it had stopped early, and before it was finished
+            self.stopped = reason
+            return
         rates = setup.rates()
         scaled = self.train.precision == "fp16"
         steps = train_steps(
@@ -148,8 +152,8 @@ class Course:
         labels = setup.task.labels
         scores = np.array([[p.scores[label] for label in labels] for p in predictions])  # type: ignore[index]
         answers = Answers(np.array([p.row for p in predictions]), labels, setup.validation_targets, scores)
-        names = sorted({*setup.recipe.evaluate.metrics, self.train.metric, "log_loss"})
-        found = compute(names, answers)
+        names = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, "log_loss"}
+        found = compute(sorted(names), answers)
         return {"loss": found["log_loss"], **found}
 
     def save(self) -> None:
@@ -158,7 +162,7 @@ class Course:
         states.keep_last(self.run.checkpoints, self.train.keep)
 
     def _record(self, step: Step) -> None:
-        setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision) * 1e9
+        setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision or "fp32") * 1e9
         record = {
             "step": step.step,
             "loss": step.loss,
@@ -228,9 +232,7 @@ def evaluate_every(wanted: str | float, groups: int) -> int:
     """Return the updates between two validations: an epoch's, a number of steps, or a share of an epoch."""
     if wanted == "epoch":
         return groups
-    if isinstance(wanted, float) and not wanted.is_integer() or wanted == 0:
-        return max(1, round(float(wanted) * groups))
-    return int(wanted)
+    return max(1, round(wanted * groups)) if isinstance(wanted, float) else int(wanted)
 
 
 def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Trained:
@@ -334,7 +336,8 @@ def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> 
     if setup.shortcut is not None:
         setup.shortcut.remove()
     adapter_folder = run.path / ".adapter.tmp"
-    setup.method.save(model, adapter_folder)
+    shutil.rmtree(adapter_folder, ignore_errors=True)
+    setup.method.save(model, adapter_folder, _base(setup))
     merged = setup.method.merge(model)
 
     def adapter(folder: Any) -> None:
@@ -345,16 +348,24 @@ def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> 
         model=merged,
         task=setup.task,
         processor=setup.processor,
+        clean=setup.recipe.data.clean,
         dtype=setup.base.dtype,
         card=text,
         adapter=adapter if adapter_folder.exists() else None,
     )
 
 
+def _base(setup: Setup) -> dict[str, Any]:
+    """Return which checkpoint an adapter belongs to: its name, revision, and the sha256 of its weights."""
+    model = setup.recipe.model
+    weights = sorted(setup.base.folder.glob("*.safetensors"))
+    return {"name": model.name, "revision": model.revision, "sha256": {path.name: sha256(path) for path in weights}}
+
+
 def _costs(course: Course) -> dict[str, Any]:
     state, setup = course.state, course.setup
     seconds = max(state.seconds, 1e-9)
-    rate = setup.ceiling.rate(course.train.precision) * 1e9
+    rate = setup.ceiling.rate(course.train.precision or "fp32") * 1e9
     run = course.run
     estimate = run.read_json("check.json")["estimate"] if (run.path / "check.json").exists() else None
     return {

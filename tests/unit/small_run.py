@@ -49,7 +49,11 @@ def make_model(folder: Path, *, pair: bool = False, max_length: int = 32) -> Non
         **task.heads()["label"].config,
     )
     model = BertForSequenceClassification(config).eval()
-    write_artifact(folder, model=model, task=task, processor=tokenizer, dtype="float32", card="# small\n")
+    from septet.data.clean import Cleaning
+    from septet.recipe.data import Clean
+
+    clean = Clean()
+    write_artifact(folder, model=model, task=task, processor=tokenizer, clean=clean, dtype="float32", card="# small\n")
 
 
 def make_run(folder: Path, *, rows: int = 400) -> Path:

@@ -31,7 +31,23 @@ class Logistic:
         return _softmax(np.asarray(features @ self.weights + self.intercept, dtype=np.float64))
 
 
-def fit(features: Any, targets: np.ndarray, *, num_labels: int, c: float, start: Logistic | None = None, tolerance: float = 1e-3, most: int = 300) -> Logistic:
+def fit_best(
+    features: Any, targets: np.ndarray, *, num_labels: int, candidates: Sequence[float], seed: int, known: dict[str, Any]
+) -> tuple[Logistic, dict[str, Any]]:
+    """Return the fit with the best C, and the facts: that C and the accuracy of each candidate.
+
+    Args:
+        known: facts of an earlier call; its C is taken.
+    """
+    if "C" in known:
+        return fit(features, targets, num_labels=num_labels, c=known["C"]), dict(known)
+    c, accuracy = choose(features, targets, num_labels=num_labels, candidates=candidates, seed=seed)
+    return fit(features, targets, num_labels=num_labels, c=c), {"C": c, "cross_validated_accuracy": accuracy}
+
+
+def fit(
+    features: Any, targets: np.ndarray, *, num_labels: int, c: float, start: Logistic | None = None, tolerance: float = 3e-3, most: int = 300
+) -> Logistic:
     """Fit for one C.
 
     Args:
@@ -116,14 +132,14 @@ def _minimise(function: Callable[[np.ndarray], tuple[float, np.ndarray]], x: np.
         direction = _direction(gradient, steps)
         slope = float(np.vdot(direction, gradient))
         length = 1.0 if steps else 1.0 / steepness
-        while True:
+        for _ in range(30):
             moved = x + np.float32(length) * direction
             new_value, new_gradient = function(moved)
-            if new_value <= value + 1e-4 * length * slope or length < 1e-8:
+            if new_value <= value + 1e-4 * length * slope:
                 break
             length /= 2
-        if length < 1e-8:
-            break
+        else:
+            break  # no descent left that single precision can see
         step, change = moved - x, new_gradient - gradient
         curvature = float(np.vdot(step, change))
         if curvature > 1e-12:

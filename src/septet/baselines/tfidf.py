@@ -36,7 +36,10 @@ class Tfidf:
                 continue
             self.vectorizers.append(vectorizer)
         features = self._features(texts)
-        self.model, self.facts = _logistic.fit_best(features, targets, num_labels=self.options.num_labels, candidates=CANDIDATES, seed=self.options.seed, known=self.options.known)
+        options = self.options
+        self.model, self.facts = _logistic.fit_best(
+            features, targets, num_labels=options.num_labels, candidates=CANDIDATES, seed=options.seed, known=options.known
+        )
         self.facts["features"] = features.shape[1]
         return self
 

@@ -50,7 +50,9 @@ def choose_device(wanted: str | None) -> torch.device:
     if wanted is None:
         wanted = next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[wanted]:
-        raise UsageError(f"train.device is {wanted}, and this machine has none that PyTorch can use.", hint="train.device=cpu")
+        raise UsageError(
+            f"train.device is {wanted}, and this machine has none that PyTorch can use.", hint="train.device=cpu"
+        )
     return torch.device(wanted)
 
 
@@ -91,7 +93,9 @@ def flops_per_token(model: Any) -> tuple[float, float]:
     matrices = [(m.weight.numel(), m.weight.requires_grad) for m in model.modules() if isinstance(m, nn.Linear)]
     forward = 2.0 * sum(size for size, _ in matrices)
     own = 2.0 * sum(size for size, learns in matrices if learns)
-    lowest = any(p.requires_grad for p in model.get_input_embeddings().parameters()) or any(learns for _, learns in matrices[:1])
+    lowest = any(p.requires_grad for p in model.get_input_embeddings().parameters()) or any(
+        learns for _, learns in matrices[:1]
+    )
     through = forward if lowest else 2.0 * sum(size for size, _ in matrices[_first_learning(matrices) :])
     return forward, forward + own + through
 

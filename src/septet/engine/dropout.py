@@ -36,7 +36,8 @@ class DropoutClock:
 
     def set(self, rows: list[int], epoch: int, device: torch.device | str = "cpu") -> None:
         """Name the rows of the next forward pass by their ids."""
-        base_B = _mix(np.asarray(rows, dtype=np.int64).view(np.uint64) ^ _mix(np.uint64([(self.seed << 20) + epoch])))
+        salt_1 = _mix(np.array([((self.seed << 20) + epoch) & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))
+        base_B = _mix(np.asarray(rows, dtype=np.int64).view(np.uint64) ^ salt_1)
         site_S1 = np.arange(1, self.sites + 1, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
         keys = (_mix(base_B[None, :] ^ site_S1) >> np.uint64(32)).astype(np.uint32).view(np.int32)
         self.keys_SB = torch.from_numpy(keys).to(device)
@@ -98,7 +99,9 @@ class AttentionSite:
         self.clock = clock
         self.site = clock.place()
 
-    def factors(self, heads: int, queries: int, keys: int, rate: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    def factors(
+        self, heads: int, queries: int, keys: int, rate: float, dtype: torch.dtype, device: torch.device
+    ) -> torch.Tensor:
         """Return (B, heads, queries, keys) factors."""
         words = self.clock.words((heads + 1) * 4096, device).view(heads + 1, 4096)
         if max(queries, keys) > 4096:
@@ -128,16 +131,18 @@ def attention(
     Returns:
         (B, T, heads, D) and the probabilities.
     """
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if (groups := query.shape[1] // key.shape[1]) > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = (query * scaling) @ key.transpose(2, 3)
+    scores = (query * scale) @ key.transpose(2, 3)
     if attention_mask is not None:
         scores = scores + attention_mask[..., : key.shape[-2]]
     probabilities = scores.softmax(-1)
     if dropout and module.training:
         site: AttentionSite = module._septet_site  # type: ignore[assignment]
-        probabilities = probabilities * site.factors(query.shape[1], query.shape[2], key.shape[2], dropout, query.dtype, query.device)
+        probabilities = probabilities * site.factors(
+            query.shape[1], query.shape[2], key.shape[2], dropout, query.dtype, query.device
+        )
     return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
 
 
@@ -179,7 +184,9 @@ def _is_attention(module: nn.Module) -> bool:
 
 
 def _words(count: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.Generator(np.random.PCG64(0)).integers(0, 2**32, count, dtype=np.uint32).view(np.int32).copy())
+    return torch.from_numpy(
+        np.random.Generator(np.random.PCG64(0)).integers(0, 2**32, count, dtype=np.uint32).view(np.int32).copy()
+    )
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

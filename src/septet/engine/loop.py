@@ -87,7 +87,17 @@ class Examples:
         return batch
 
 
-def train_steps(model: Any, task: Any, optimizer: AdamW, source: Source, state: TrainState, *, rates: Rates, clock: DropoutClock, scaled: bool = False) -> Iterator[Step]:
+def train_steps(
+    model: Any,
+    task: Any,
+    optimizer: AdamW,
+    source: Source,
+    state: TrainState,
+    *,
+    rates: Rates,
+    clock: DropoutClock,
+    scaled: bool = False,
+) -> Iterator[Step]:
     """Yield one `Step` for each update from `state.step` to `rates.total`.
 
     Args:
@@ -138,7 +148,16 @@ def learn_mode(model: Any) -> None:
             module.eval()
 
 
-def _update(optimizer: AdamW, state: TrainState, rates: Rates, lr: float, norm: float, scale: float, scaled: bool, batches: list[Batch]) -> bool:
+def _update(
+    optimizer: AdamW,
+    state: TrainState,
+    rates: Rates,
+    lr: float,
+    norm: float,
+    scale: float,
+    scaled: bool,
+    batches: list[Batch],
+) -> bool:
     """Clip and apply the gradients; return whether fp16 overflow made it skip them."""
     if not math.isfinite(norm):
         if not scaled:

@@ -12,7 +12,18 @@ from typing import Any
 
 import psutil
 
-VERSIONS = ("septet", "torch", "transformers", "peft", "safetensors", "tokenizers", "pyarrow", "scikit-learn", "numpy", "pydantic")
+VERSIONS = (
+    "septet",
+    "torch",
+    "transformers",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "pyarrow",
+    "scikit-learn",
+    "numpy",
+    "pydantic",
+)
 OTHERS = {"tensorflow": "TensorFlow", "jax": "JAX", "datasets": "datasets", "torch_xla": "PyTorch/XLA"}
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "amx_fp16", "asimd", "bf16", "sve")
 
@@ -58,12 +69,25 @@ def accelerators(torch: Any) -> list[dict[str, Any]]:
     found = []
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         facts = torch.cuda.get_device_properties(i)
-        found.append({"kind": "cuda", "name": facts.name, "memory_bytes": facts.total_memory, "capability": f"{facts.major}.{facts.minor}"})
+        found.append(
+            {
+                "kind": "cuda",
+                "name": facts.name,
+                "memory_bytes": facts.total_memory,
+                "capability": f"{facts.major}.{facts.minor}",
+            }
+        )
     if torch.backends.mps.is_available():
         found.append({"kind": "mps", "name": "Apple GPU"})
     if Path("/dev/accel0").exists() or "TPU_NAME" in os.environ:
         usable = importlib.util.find_spec("torch_xla") is not None
-        found.append({"kind": "tpu", "name": "TPU", "note": "found; Septet does not train on it" + ("" if usable else " (torch_xla is not installed)")})
+        found.append(
+            {
+                "kind": "tpu",
+                "name": "TPU",
+                "note": "found; Septet does not train on it" + ("" if usable else " (torch_xla is not installed)"),
+            }
+        )
     return found
 
 
@@ -83,7 +107,8 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"memory      {memory['available'] / 2**30:.1f} of {memory['total'] / 2**30:.1f} GiB free",
         f"disk        {facts['disk_bytes']['free'] / 2**30:.1f} GiB free at {facts['disk_bytes']['folder']}",
         "accelerator " + (", ".join(f"{a['name']} ({a['kind']})" for a in facts["accelerators"]) or "none found"),
-        f"versions    python {facts['python']}, " + ", ".join(f"{n} {v}" for n, v in facts["versions"].items() if v and n in ("torch", "transformers", "peft")),
+        f"versions    python {facts['python']}, "
+        + ", ".join(f"{n} {v}" for n, v in facts["versions"].items() if v and n in ("torch", "transformers", "peft")),
     ]
     if facts["frameworks"]:
         shown.append("also found  " + ", ".join(f"{n} {v}" for n, v in facts["frameworks"].items()))

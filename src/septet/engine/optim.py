@@ -64,7 +64,11 @@ class Masters:
         whole = {}
         for name, p in self.parameters.items():
             master = self.tensors[name].detach()
-            whole[name] = p.detach().float().index_copy(0, self.used_rows[name], master) if name in self.used_rows else master.clone()
+            whole[name] = (
+                p.detach().float().index_copy(0, self.used_rows[name], master)
+                if name in self.used_rows
+                else master.clone()
+            )
         return whole
 
     def load_state(self, whole: dict[str, torch.Tensor]) -> None:
@@ -117,7 +121,9 @@ class AdamW:
         self.masters = masters
         self.groups = groups
         self.names = [name for group in groups for name in group["names"]]
-        tensors = [{"params": [masters.tensors[n] for n in g["names"]], "weight_decay": g["weight_decay"]} for g in groups]
+        tensors = [
+            {"params": [masters.tensors[n] for n in g["names"]], "weight_decay": g["weight_decay"]} for g in groups
+        ]
         self.inner = torch.optim.AdamW(tensors, lr=1.0, betas=betas, eps=eps, fused=True)
 
     def gradient_norm(self) -> torch.Tensor:
@@ -130,7 +136,8 @@ class AdamW:
         for group in self.inner.param_groups:
             group["lr"] = lr
         # the fused kernel divides each gradient as it reads it, which saves clipping a pass over memory
-        self.inner.grad_scale = None if factor == 1.0 else torch.tensor(1.0 / factor, device=next(self._tensors()).device)
+        divisor = None if factor == 1.0 else torch.tensor(1.0 / factor, device=next(self._tensors()).device)
+        setattr(self.inner, "grad_scale", divisor)  # noqa: B010  (an attribute that the fused step reads, declared nowhere)
         self.inner.step()
         for group in self.groups:
             for name in group["names"]:
@@ -154,7 +161,11 @@ class AdamW:
         """Take the values that `state` gave; nothing saved means before the first step."""
         for name in self.names:
             master = self.masters.tensors[name]
-            state = {what: saved[f"{what}.{name}"].to(master.device) for what in ("step", "exp_avg", "exp_avg_sq") if f"{what}.{name}" in saved}
+            state = {
+                what: saved[f"{what}.{name}"].to(master.device)
+                for what in ("step", "exp_avg", "exp_avg_sq")
+                if f"{what}.{name}" in saved
+            }
             if state:
                 self.inner.state[master] = state
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class Planner:
         if self.length is not None:
             sizes = np.full(len(group), self.length)
         cuts = _cheapest_cuts(sizes[order], self.token_budget, self.micro_batch or len(group), self.pass_cost)
-        return [group[order[a:b]] for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [group[order[a:b]] for a, b in pairwise(cuts)]
 
     def padding(self, groups: int = 50) -> float:
         """Return the share of padded tokens over the first groups, 0 to 1."""

@@ -75,7 +75,11 @@ def first_token_only(model: Any, vocabulary: int) -> FirstTokenOnly | None:
 
 def _last_projection(model: Any) -> nn.Module | None:
     """Return the module of the last layer that takes (attention output, residual), as BERT and its kin are built."""
-    found = [m for name, m in model.named_modules() if name.endswith("attention.output") and hasattr(m, "LayerNorm") and hasattr(m, "dense")]
+    found = [
+        m
+        for name, m in model.named_modules()
+        if name.endswith("attention.output") and hasattr(m, "LayerNorm") and hasattr(m, "dense")
+    ]
     return found[-1] if found else None
 
 

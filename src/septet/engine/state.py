@@ -86,12 +86,18 @@ def save_best(folder: Path, masters: dict[str, Any], facts: dict[str, Any]) -> N
 def load_latest(folder: Path) -> Checkpoint | None:
     """Return the newest whole checkpoint, or None; what had to be passed over is named in it."""
     passed = []
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in _newest_first(folder):
         fault = damage(path)
         if fault is None:
             raw = json.loads((path / "state.json").read_text())
             raw.pop("format")
-            return Checkpoint(path, TrainState(**raw), _load_tensors(path / "masters.safetensors"), _load_tensors(path / "optimizer.safetensors"), passed)
+            return Checkpoint(
+                path,
+                TrainState(**raw),
+                _load_tensors(path / "masters.safetensors"),
+                _load_tensors(path / "optimizer.safetensors"),
+                passed,
+            )
         passed.append(f"{path.name}: {fault}")
     if passed:
         return Checkpoint(folder, TrainState(), {}, {}, passed)
@@ -106,7 +112,7 @@ def load_best(folder: Path, step: int) -> dict[str, Any] | None:
 
 def keep_last(folder: Path, count: int) -> None:
     """Delete all but the newest `count` checkpoints."""
-    for path in sorted(folder.glob("step-*"), reverse=True)[count:]:
+    for path in _newest_first(folder)[count:]:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -148,6 +154,12 @@ def commit_folder(final: Path, write: Callable[[Path], None]) -> None:
         sync_folder(final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """Return the checkpoints by step; as texts, step-1000000 would come before step-999999."""
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def _save_tensors(tensors: dict[str, Any], path: Path) -> None:

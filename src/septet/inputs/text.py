@@ -38,9 +38,15 @@ class Text:
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:
-            raise ModelError(f"The tokenizer cannot be read: {type(error).__name__}: {str(error)[:200]}", where=folder) from error
+            raise ModelError(
+                f"The tokenizer cannot be read: {type(error).__name__}: {str(error)[:200]}", where=folder
+            ) from error
         if not tokenizer.is_fast:
-            raise ModelError("Septet needs a fast tokenizer (tokenizer.json).", where=folder, hint="save it once with transformers' AutoTokenizer")
+            raise ModelError(
+                "Septet needs a fast tokenizer (tokenizer.json).",
+                where=folder,
+                hint="save it once with transformers' AutoTokenizer",
+            )
         # the starter's file carries fixed truncation and padding at 128; raw users of the file would inherit them
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
@@ -55,7 +61,9 @@ class Text:
             found += self._encode_chunk(values[start : start + CHUNK], processor)
         return found
 
-    def pad(self, inputs: Sequence[dict[str, Any]], processor: Any, length: int | None = None) -> dict[str, torch.Tensor]:
+    def pad(
+        self, inputs: Sequence[dict[str, Any]], processor: Any, length: int | None = None
+    ) -> dict[str, torch.Tensor]:
         """Return (B, T) int64 tensors; no attention mask where no row is padded.
 
         Args:

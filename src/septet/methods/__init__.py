@@ -27,7 +27,7 @@ class Method(Protocol):
     def refuses(self, model: Any) -> Finding | None: ...
     def attach(self, model: nn.Module) -> nn.Module: ...
     def param_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]: ...
-    def save(self, model: nn.Module, folder: Path) -> None: ...
+    def save(self, model: nn.Module, folder: Path, base: dict[str, Any]) -> None: ...
     def merge(self, model: nn.Module) -> nn.Module: ...
 
 
@@ -48,7 +48,11 @@ def backbone_of(model: Any) -> nn.Module:
 def head_names(model: Any) -> list[str]:
     """Return the parameters outside the backbone, with the backbone's pooler, which exists for the head alone."""
     prefix = model.base_model_prefix + "."
-    return [name for name, _ in model.named_parameters() if not name.startswith(prefix) or name.startswith(prefix + "pooler.")]
+    return [
+        name
+        for name, _ in model.named_parameters()
+        if not name.startswith(prefix) or name.startswith(prefix + "pooler.")
+    ]
 
 
 def layer_list(model: Any) -> list[tuple[str, nn.Module]]:

@@ -43,7 +43,7 @@ class Full:
     def param_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         return decay_groups(model, weight_decay)
 
-    def save(self, model: nn.Module, folder: Path) -> None:
+    def save(self, model: nn.Module, folder: Path, base: dict[str, Any]) -> None:
         """Nothing beside the model itself."""
 
     def merge(self, model: nn.Module) -> nn.Module:

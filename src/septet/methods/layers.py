@@ -47,13 +47,18 @@ class Layers(Full):
     why = "the frozen lower layers keep what was learnt, so the upper ones bear a little more than full fine-tuning"
 
     def __init__(self, options: Options | None = None):
-        self.options = options or Options()
+        self.options = options or Options(count=None, names=None)
 
     def refuses(self, model: Any) -> Finding | None:
         blocks = layer_list(model)
         count = self.options.count
         if count is not None and count > len(blocks):
-            return Finding("layers-too-many", "blocker", f"method.count is {count}; the model has {len(blocks)} layers.", f"method.count={len(blocks)}")
+            return Finding(
+                "layers-too-many",
+                "blocker",
+                f"method.count is {count}; the model has {len(blocks)} layers.",
+                f"method.count={len(blocks)}",
+            )
         return None
 
     def attach(self, model: nn.Module) -> nn.Module:
@@ -72,7 +77,11 @@ class Layers(Full):
         if self.options.names is not None:
             for pattern in self.options.names:
                 if not any(fnmatch(name, pattern) for name in every):
-                    raise RecipeError("A pattern of method.names matches no parameter.", received=pattern, hint=f"a name looks like {every[-1]}")
+                    raise RecipeError(
+                        "A pattern of method.names matches no parameter.",
+                        received=pattern,
+                        hint=f"a name looks like {every[-1]}",
+                    )
             return {name for name in every if any(fnmatch(name, pattern) for pattern in self.options.names)}
         blocks = layer_list(model)
         count = len(blocks) // 2 if self.options.count is None else self.options.count

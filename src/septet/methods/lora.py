@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +56,16 @@ class Lora:
     why = "adapters start from nothing and bear ten times the rate of full fine-tuning"
 
     def __init__(self, options: Options | None = None):
-        self.options = options or Options()
+        self.options = options or Options(rank=16, alpha=None, dropout=0.0, targets=None)
 
     def refuses(self, model: Any) -> Finding | None:
         if not self._targets(model):
-            return Finding("lora-no-targets", "blocker", "No linear layer of the model matches method.targets.", "leave method.targets out, or septet explain method.targets")
+            return Finding(
+                "lora-no-targets",
+                "blocker",
+                "No linear layer of the model matches method.targets.",
+                "leave method.targets out, or septet explain method.targets",
+            )
         return None
 
     def attach(self, model: Any) -> nn.Module:
@@ -68,7 +74,7 @@ class Lora:
         heads = sorted({name.rsplit(".", 1)[0] for name in head_names(model)})
         config = LoraConfig(
             r=self.options.rank,
-            lora_alpha=self.options.alpha or 2 * self.options.rank,
+            lora_alpha=self.options.alpha or 2 * self.options.rank,  # pyright: ignore[reportArgumentType]
             lora_dropout=self.options.dropout,
             target_modules=self._targets(model),
             modules_to_save=_outermost(heads, model),
@@ -80,9 +86,13 @@ class Lora:
     def param_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         return decay_groups(model, weight_decay)
 
-    def save(self, model: Any, folder: Path) -> None:
-        """Write the adapter alone, in peft's own format."""
+    def save(self, model: Any, folder: Path, base: dict[str, Any]) -> None:
+        """Write the adapter alone, in peft's own format, with `base.json`: which checkpoint it belongs to."""
+        # peft records the path the base was loaded from; a name means the same elsewhere
+        model.peft_config["default"].base_model_name_or_path = base["name"]
         model.save_pretrained(str(folder), safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's empty card
+        (folder / "base.json").write_text(json.dumps(base, indent=2) + "\n")
 
     def merge(self, model: Any) -> nn.Module:
         """Return the plain model with the adapters added to its weights."""
@@ -102,4 +112,9 @@ class Lora:
 def _outermost(names: list[str], model: Any) -> list[str]:
     """Return the top modules of the head: `classifier`, not `classifier.dense`."""
     prefix = model.base_model_prefix + "."
-    return sorted({prefix + name[len(prefix) :].split(".")[0] if name.startswith(prefix) else name.split(".")[0] for name in names})
+    return sorted(
+        {
+            prefix + name[len(prefix) :].split(".")[0] if name.startswith(prefix) else name.split(".")[0]
+            for name in names
+        }
+    )

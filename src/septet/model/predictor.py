@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from septet.data.clean import Cleaning, clean_text
 from septet.model.features import by_tokens
 from septet.progress import Listen, quiet
 from septet.tasks import Example, Prediction, Row
@@ -28,13 +29,17 @@ class Predictor:
         task: the task with its labels.
         processor: the tokenizer.
         length: pad every batch to this many tokens; None pads to its longest row.
+        clean: how texts are cleaned first, as the training rows were; None where they are clean already.
     """
 
-    def __init__(self, model: Any, task: Any, processor: Any, *, length: int | None = None):
+    def __init__(
+        self, model: Any, task: Any, processor: Any, *, length: int | None = None, clean: Cleaning | None = None
+    ):
         self.model = model
         self.task = task
         self.processor = processor
         self.length = length
+        self.clean = clean
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None, code: Sequence[str] = ()) -> Predictor:
@@ -46,7 +51,7 @@ class Predictor:
         from septet.model.artifact import open_artifact
 
         artifact = open_artifact(Path(folder), code=code)
-        return cls(artifact.model.to(device or "cpu"), artifact.task, artifact.processor)
+        return cls(artifact.model.to(device or "cpu"), artifact.task, artifact.processor, clean=artifact.clean)
 
     @property
     def max_length(self) -> int | None:
@@ -70,7 +75,9 @@ class Predictor:
         """
         found: list[Prediction] = []
         for start in range(0, len(rows), CHUNK):
-            chunk = [row if isinstance(row, dict) else self.parse(row) for row in rows[start : start + CHUNK]]
+            chunk = [
+                self._cleaned(row if isinstance(row, dict) else self.parse(row)) for row in rows[start : start + CHUNK]
+            ]
             found += self._answer(self.task.encode(chunk, self.processor), embed)
             if len(rows) > CHUNK:
                 listen("progress", what="predict", done=len(found), total=len(rows))
@@ -79,6 +86,11 @@ class Predictor:
     def answer(self, examples: Sequence[list[Example]]) -> list[Prediction]:
         """Return the predictions of rows that are already encoded."""
         return self._answer(examples, False)
+
+    def _cleaned(self, row: Row) -> Row:
+        if self.clean is None:
+            return row
+        return {**row, **{column: clean_text(str(row[column]), self.clean) for column in self.task.texts}}
 
     def _answer(self, encoded: Sequence[list[Example]], embed: bool) -> list[Prediction]:
         import torch
@@ -92,7 +104,9 @@ class Predictor:
             with torch.inference_mode():
                 for chunk in by_tokens(order, [max(e.size, self.length or 0) for _, e in flat], TOKENS):
                     batch = self._batch([flat[i][1] for i in chunk])
-                    for i, prediction in zip(chunk, self.task.predict(self.model, batch, self.processor, embed), strict=True):
+                    for i, prediction in zip(
+                        chunk, self.task.predict(self.model, batch, self.processor, embed), strict=True
+                    ):
                         prediction.tokens = flat[i][1].size
                         parts[flat[i][0]].append(prediction)
         finally:

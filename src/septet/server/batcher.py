@@ -1,8 +1,9 @@
 """Dynamic batching on one model thread.
 
-Requests put their inputs in a bounded queue; one loop takes up to `max_batch` of them, or those that came within
-`max_wait_s` of the first, and runs the model on its only thread. While a batch runs the next one gathers. An input that
-fails takes no other with it: the batch is repeated one by one. Inputs whose client has left are dropped unanswered.
+Requests put their inputs in a bounded queue; one loop takes up to `max_batch` of them and runs the model on its only
+thread. While a batch runs the next one gathers. A batch waits, `max_wait_s` at most, for as many inputs as the last two
+had: a lone client waits for nobody, and many are answered together. An input that fails takes no other with it: the batch
+is repeated one by one. Inputs whose client has left are dropped unanswered.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Batcher:
     Args:
         predict: answers rows in order; called on the model thread only.
         max_batch: inputs in a batch at most.
-        max_wait_s: how long the first input of a batch waits for company.
+        max_wait_s: how long the first input of a batch waits at most.
         queue: inputs waiting at most.
         metrics: where sizes and times are counted.
     """
@@ -64,7 +65,8 @@ class Batcher:
         self._metrics = metrics
         self._waiting: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._full = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._last = (1, 1)
 
     def submit(self, rows: Sequence[Row]) -> list[asyncio.Future[Prediction]]:
         """Queue the rows of one request, all or none, and return the futures of their answers.
@@ -102,10 +104,10 @@ class Batcher:
         if not self._waiting:
             return
         left_s = self._waiting[0].since + self._max_wait_s - time.monotonic()
-        if left_s > 0 and not self._full.is_set():
+        if left_s > 0 and not self._enough.is_set():
             try:
                 async with asyncio.timeout(left_s):
-                    await self._full.wait()
+                    await self._enough.wait()
             except TimeoutError:
                 return
 
@@ -117,6 +119,7 @@ class Batcher:
                 self._metrics.dropped.inc()
             else:
                 batch.append(waiting)
+        self._last = (len(batch), self._last[0])
         self._note_length()
         return batch
 
@@ -159,4 +162,5 @@ class Batcher:
         count = len(self._waiting)
         self._metrics.queued.set(count)
         self._arrived.set() if count else self._arrived.clear()
-        self._full.set() if count >= self._max_batch else self._full.clear()
+        enough = count >= min(max(self._last), self._max_batch)
+        self._enough.set() if enough else self._enough.clear()

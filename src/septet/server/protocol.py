@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # asyncio turns Nagle's algorithm off only for sockets that name their protocol, and accepted ones do not:
+        # head and body leave as two packets, and the second would wait 40 ms for the client's acknowledgement
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self._service.settings.max_connections:
             self._service.metrics.connections_refused.inc()
             self._end(503, "too_many_connections", "Too many connections are open.")

@@ -18,7 +18,7 @@ class Settings:
     Args:
         host, port: where it listens; port 0 takes a free one.
         max_batch: inputs the model answers at once.
-        max_wait_ms: how long the first input of a batch waits for company.
+        max_wait_ms: how long the first input of a batch waits, at most, for as many as came last.
         queue: inputs waiting at most, which is also the most one request may hold; more are refused with 429.
         max_body_bytes, max_depth: the largest request body, and how deep its JSON may nest.
         log, log_text: whether requests are logged, and whether their text is.

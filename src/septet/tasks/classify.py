@@ -81,7 +81,7 @@ class Classify:
     max_length: int | None = None
 
     name = "classify"
-    metrics = ("accuracy", "f1", "precision", "recall", "log_loss", "calibration_error")
+    metrics = ("accuracy", "f1", "f1_micro", "precision", "recall", "log_loss", "calibration_error")
     primary = "accuracy"
     coefficients = {"label": 1.0}  # noqa: RUF012
 
@@ -134,7 +134,9 @@ class Classify:
         for row, inputs in zip(rows, encoded, strict=True):
             truncated = inputs.pop("truncated")
             target = place.get(str(row.get(self.options.label)))
-            found.append([Example(int(row.get("_row", 0)), inputs, target, len(inputs["input_ids"]), {"truncated": truncated})])
+            found.append(
+                [Example(int(row.get("_row", 0)), inputs, target, len(inputs["input_ids"]), {"truncated": truncated})]
+            )
         return found
 
     def collate(self, examples: Sequence[Example], processor: Any, length: int | None = None) -> Batch:

@@ -1,8 +1,8 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from fake_model import Client, FakePredictor, read_answer, wait_for
 
-from septet.errors import ModelError, UsageError
+from septet.errors import MissingExtraError, ModelError, UsageError
 from septet.serve import Server
 from septet.server.log import read
 from septet.server.service import Model
 from septet.server.settings import Settings, is_loopback
+from septet.tasks import Prediction
 
 
 def test_answers_texts_objects_and_single_items(serving):
@@ -85,9 +86,16 @@ def test_sixteen_clients_get_their_own_answers(serving, predictor):
 
 
 def test_a_failing_input_fails_alone(serving, predictor):
-    with serving(max_wait_ms=100) as (_, client), ThreadPoolExecutor(8) as pool:
+    with serving() as (_, client), ThreadPoolExecutor(8) as pool:
         texts = ["fine 1", "boom", "fine 2", "fine 3"]
-        answers = dict(zip(texts, pool.map(lambda text: client.post({"inputs": [text]}), texts), strict=True))
+        first = pool.submit(client.post, {"inputs": ["slow"]})
+        assert predictor.entered.wait(10)
+        waiting = {text: pool.submit(client.post, {"inputs": [text]}) for text in texts}
+        assert wait_for(lambda: client.metric("septet_queue_inputs") == 4)
+        predictor.release.set()
+        answers = {text: future.result() for text, future in waiting.items()}
+        assert first.result()[0] == 200
+        assert predictor.batches[-5:] == [4, 1, 1, 1, 1]
         assert [answers[t][0] for t in texts] == [200, 500, 200, 200]
         error = answers["boom"][2]["error"]
         assert error == {
@@ -99,6 +107,21 @@ def test_a_failing_input_fails_alone(serving, predictor):
         assert any("ValueError" in note for note in client.notes)
         assert not any("SECRET" in note for note in client.notes)
         assert client.post("nan")[0] == 500
+
+
+def test_a_lone_client_waits_for_nobody_and_a_crowd_for_each_other(serving, predictor):
+    with serving(max_wait_ms=2000) as (_, client), ThreadPoolExecutor(8) as pool:
+        started = time.monotonic()
+        assert client.post("alone")[0] == 200
+        assert time.monotonic() - started < 1.9
+        first = pool.submit(client.post, {"inputs": ["slow"]})
+        assert predictor.entered.wait(10)
+        crowd = [pool.submit(client.post, {"inputs": [f"a {i}"]}) for i in range(6)]
+        assert wait_for(lambda: client.metric("septet_queue_inputs") == 6)
+        predictor.release.set()
+        assert [f.result()[0] for f in [first, *crowd]] == [200] * 7
+        assert [f.result()[0] for f in [pool.submit(client.post, f"b {i}") for i in range(6)]] == [200] * 6
+        assert predictor.batches[-2:] == [6, 6]
 
 
 def test_a_full_queue_refuses_at_once(serving, predictor):
@@ -202,6 +225,20 @@ def test_slow_clients_are_ended_and_others_served(serving):
         assert client.post("fine")[0] == 200
 
 
+def test_a_client_that_does_not_read_its_answer_is_dropped(serving, predictor):
+    wide = {f"label {i}": 1e-6 for i in range(3000)}
+    predictor._one = lambda text, embed: Prediction(0, "label 0", wide, None, 1)
+    body = json.dumps({"inputs": ["a"] * 200}).encode()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with serving(write_timeout_s=0.3, log=False) as (server, client), socket.socket() as lazy:
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.connect(("127.0.0.1", server.port))
+        lazy.sendall(head.encode() + body)
+        answered = 'status="200"'
+        assert wait_for(lambda: f'path="/v1/predict",{answered}' in client.get("/metrics")[2].decode(), 30)
+        assert client.metric("septet_http_requests_in_flight") == 1  # this very question
+
+
 def test_connections_are_capped(serving):
     with serving(max_connections=3) as (_, client):
         held = [client.connect() for _ in range(3)]
@@ -263,3 +300,12 @@ def test_ending_takes_no_longer_than_the_requests_under_way(serving):
         idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert idle.recv(1000).startswith(b"HTTP/1.1 200")
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "starlette", "prometheus_client"])
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, package):
+    for name in [n for n in sys.modules if n.startswith(("septet.server", package))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=r"septet\[serve\]"):
+        Server(tmp_path, settings=Settings(port=0), load=lambda: None)

@@ -1,0 +1,64 @@
+"""Which rows: a recipe by name, made smaller on the command line, prepared once for all sides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.jobs import RECIPES, Job, Learning, Tuning
+from bench.launch import launch
+from septet.recipe import Recipe
+
+
+def overrides(recipe: Path, *, train: int | None, validation: int | None, test: int | None) -> tuple[str, ...]:
+    """Return the overrides that draw so many rows of the splits that the recipe gives."""
+    data = Recipe.load(recipe).data
+    given = {"train": True, "validation": data.validation is not None, "test": data.test is not None}
+    wanted = {"train": train, "validation": validation, "test": test}
+    return tuple(
+        f"data.sample.{split}={count}" for split, count in wanted.items() if count is not None and given[split]
+    )
+
+
+def recipe_file(name: str) -> Path:
+    """Return the recipe of a data set's name, or the path itself.
+
+    Raises:
+        FileNotFoundError: there is no such recipe.
+    """
+    for path in (RECIPES / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path.resolve()
+    raise FileNotFoundError(f"no recipe {name}: neither {RECIPES / f'{name}.yaml'} nor a file")
+
+
+def learning_of(recipe: Path, **changed: Any) -> Learning:
+    """Return the learning settings of a recipe's train section, some of them changed."""
+    train = Recipe.load(recipe).train
+    values = {name: getattr(train, name) for name in Learning.__slots__}
+    return Learning(**{**values, **changed})
+
+
+def length_of(recipe: Path) -> int:
+    """Return the tokens a row is cut at on both sides.
+
+    Raises:
+        ValueError: the recipe leaves it open; then the sides might cut differently.
+    """
+    length = Recipe.load(recipe).model.max_length
+    if length is None:
+        raise ValueError(f"{recipe} must set model.max_length, so that both sides cut the same rows")
+    return length
+
+
+def ready(recipe: Path, drawn: tuple[str, ...], work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Prepare the rows and look at the machine; return what `facts.prepare` and `facts.facts` found.
+
+    All Septet runs are put into `work`, beside the prepared rows, so that none prepares them again.
+    """
+    prepared = launch(Job("prepare", "prepare", str(work / "prepare"), str(recipe), drawn))
+    tuning = Tuning(length=length_of(recipe))
+    facts = launch(Job("facts", "facts", str(work / "facts"), str(recipe), drawn, prepared["prepared"], tuning=tuning))
+    (work / "rows.json").write_text(json.dumps(prepared, indent=1))
+    return prepared, facts

@@ -1,0 +1,76 @@
+"""The precision follows a measurement, either way, and says why; a missing device is an error."""
+
+import pytest
+import torch
+from torch import nn
+
+from septet.engine.device import Ceiling, choose_device, choose_precision, flops_per_token, measure_ceiling, place
+from septet.errors import UsageError
+from tiny import bench
+
+
+def ceiling(fp32, bf16, device="cpu"):
+    return Ceiling(device, 2, 1024, 384, 1536, fp32, bf16)
+
+
+def test_a_machine_that_multiplies_bf16_faster_gets_bf16():
+    precision, why = choose_precision(ceiling(350, 2000))
+    assert precision == "bf16"
+    assert "5.7 times" in why
+    assert "measured: bf16 2000, fp32 350 GFLOP/s" in why
+
+
+@pytest.mark.parametrize("bf16", [20, 300, 320, 350 * 1.29])
+def test_a_machine_that_does_not_gets_fp32(bf16):
+    precision, why = choose_precision(ceiling(350, bf16))
+    assert precision == "fp32"
+    assert f"bf16 {bf16:.0f}, fp32 350" in why
+
+
+def test_the_threshold_itself_is_worthwhile():
+    assert choose_precision(ceiling(100, 130))[0] == "bf16"
+
+
+def test_rates_by_precision():
+    measured = Ceiling("cuda", 1, 8, 8, 8, fp32=1.0, bf16=2.0, fp16=3.0)
+    assert [measured.rate(p) for p in ("fp32", "bf16", "fp16")] == [1.0, 2.0, 3.0]
+    assert ceiling(1.0, 2.0).rate("fp16") == 2.0
+
+
+def test_measures_what_it_says():
+    found = measure_ceiling(torch.device("cpu"), 64, 128, tokens=64)
+    assert found.fp32 > 0.01
+    assert found.bf16 > 0.0001
+    assert found.fp16 is None
+    assert found.to_json()["threads"] == torch.get_num_threads()
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device(None) == torch.device("cpu")
+    with pytest.raises(UsageError, match=r"train\.device is cuda"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device(None) == torch.device("cuda")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_place_rounds_weights_and_leaves_counts_alone():
+    model = nn.BatchNorm1d(3)
+    place(model, torch.device("cpu"), "bf16")
+    assert model.weight.dtype == torch.bfloat16
+    assert model.num_batches_tracked.dtype == torch.int64
+    assert place(nn.Linear(2, 2), torch.device("cpu"), "fp32").weight.dtype == torch.float32
+
+
+def test_flops_follow_what_learns(tiny_bert):
+    from septet.methods.head import Head
+
+    full = bench(tiny_bert).model
+    matrices = sum(m.weight.numel() for m in full.modules() if isinstance(m, nn.Linear))
+    assert flops_per_token(full) == (2.0 * matrices, 6.0 * matrices)
+    frozen = bench(tiny_bert, method=Head()).model
+    forward, both = flops_per_token(frozen)
+    assert forward == 2.0 * matrices
+    assert both - forward < 0.2 * forward
