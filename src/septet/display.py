@@ -149,14 +149,15 @@ class Lines:
         elif line := _line_of(event, facts):
             self._line(line)
 
-    def _progress(self, what: str, done: int, total: int) -> None:
+    def _progress(self, what: str, done: int, total: int | None) -> None:
         begun = what in self._last
+        ended = total is not None and done >= total
         if self._due(what) and begun:
             self._lasting.add(what)
-            self._line(f"{what}  {done:,}/{total:,}")
-        elif done >= total and what in self._lasting:
-            self._line(f"{what}  {done:,}/{total:,}")
-        if done >= total:
+            self._line(f"{what}  {_count(done, total)}")
+        elif ended and what in self._lasting:
+            self._line(f"{what}  {_count(done, total)}")
+        if ended:
             self._last.pop(what, None)
             self._lasting.discard(what)
 
@@ -222,11 +223,11 @@ class Live:
             style = "bold" if event == "stage" else _MARKS[level][1] if level else None
             self._console.print(line, style=style, markup=False, soft_wrap=True)
 
-    def _bar(self, name: str, done: int, total: int) -> None:
+    def _bar(self, name: str, done: int, total: int | None) -> None:
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=total, count="")
-        self._progress.update(self._bars[name], completed=done, total=total, count=f"{done:,}/{total:,}")
-        if done >= total:
+        self._progress.update(self._bars[name], completed=done, total=total, count=_count(done, total))
+        if total is not None and done >= total:
             self._progress.remove_task(self._bars.pop(name))
             self._facts = self._facts if self._bars else ""
 
@@ -302,3 +303,8 @@ def _close_stdout() -> None:
     """Let the last flush at exit go nowhere: the reader has gone."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _count(done: int, total: int | None) -> str:
+    """Return `3/10`, or `3` where nobody knows how many there will be."""
+    return f"{done:,}" if total is None else f"{done:,}/{total:,}"

@@ -49,7 +49,6 @@ def make_model(folder: Path, *, pair: bool = False, max_length: int = 32) -> Non
         **task.heads()["label"].config,
     )
     model = BertForSequenceClassification(config).eval()
-    from septet.data.clean import Cleaning
     from septet.recipe.data import Clean
 
     clean = Clean()

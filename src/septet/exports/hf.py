@@ -81,6 +81,8 @@ classify = pipeline("text-classification", model="{out.name.strip(".").removesuf
 classify("Where is my parcel?")
 ```
 
+Septet cleans texts before it reads them, as it did in training (`clean` in `task.json`); transformers does not.
+
 As a server, with a request log that `septet monitor` can read:
 
 ```

@@ -20,14 +20,23 @@ def optimizer(value):
 @pytest.fixture
 def folder(tmp_path):
     for step in (5, 10):
-        save(tmp_path, TrainState(step=step, rows=step * 8, best={"step": 5, "metric": "f1", "value": 0.1 + 0.2}, loss_scale=2.0**20), masters(step), optimizer(step))
+        save(
+            tmp_path,
+            TrainState(
+                step=step, rows=step * 8, best={"step": 5, "metric": "f1", "value": 0.1 + 0.2}, loss_scale=2.0**20
+            ),
+            masters(step),
+            optimizer(step),
+        )
     return tmp_path
 
 
 def test_goes_round_exactly(folder):
     found = load_latest(folder)
     assert found.path.name == "step-000010"
-    assert found.state == TrainState(step=10, rows=80, best={"step": 5, "metric": "f1", "value": 0.1 + 0.2}, loss_scale=2.0**20)
+    assert found.state == TrainState(
+        step=10, rows=80, best={"step": 5, "metric": "f1", "value": 0.1 + 0.2}, loss_scale=2.0**20
+    )
     assert all(torch.equal(v, masters(10)[k]) for k, v in found.masters.items())
     assert all(torch.equal(v, optimizer(10)[k]) for k, v in found.optimizer.items())
     assert found.passed_over == []
@@ -43,10 +52,16 @@ def flip(path):
 DAMAGE = {
     "flipped bit": (lambda p: flip(p / "masters.safetensors"), "masters.safetensors has changed"),
     "flipped bit in the moments": (lambda p: flip(p / "optimizer.safetensors"), "optimizer.safetensors has changed"),
-    "truncated": (lambda p: (p / "optimizer.safetensors").write_bytes((p / "optimizer.safetensors").read_bytes()[:-9]), "optimizer.safetensors has changed"),
+    "truncated": (
+        lambda p: (p / "optimizer.safetensors").write_bytes((p / "optimizer.safetensors").read_bytes()[:-9]),
+        "optimizer.safetensors has changed",
+    ),
     "missing file": (lambda p: (p / "state.json").unlink(), "state.json is missing"),
     "missing manifest": (lambda p: (p / "manifest.json").unlink(), "no readable manifest"),
-    "half a manifest": (lambda p: (p / "manifest.json").write_text((p / "manifest.json").read_text()[:20]), "no readable manifest"),
+    "half a manifest": (
+        lambda p: (p / "manifest.json").write_text((p / "manifest.json").read_text()[:20]),
+        "no readable manifest",
+    ),
     "a manifest of another shape": (lambda p: (p / "manifest.json").write_text("[]"), "no readable manifest"),
     "an empty folder": (lambda p: [f.unlink() for f in p.iterdir()], "no readable manifest"),
 }
@@ -102,8 +117,14 @@ def test_the_order_of_a_commit(tmp_path, monkeypatch):
 
     events = []
     fsync, rename = os.fsync, Path.rename
-    monkeypatch.setattr(os, "fsync", lambda handle: (events.append(("sync", Path(f"/proc/self/fd/{handle}").resolve().name)), fsync(handle)))
-    monkeypatch.setattr(Path, "rename", lambda self, target: (events.append(("rename", Path(target).name)), rename(self, target))[1])
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda handle: (events.append(("sync", Path(f"/proc/self/fd/{handle}").resolve().name)), fsync(handle)),
+    )
+    monkeypatch.setattr(
+        Path, "rename", lambda self, target: (events.append(("rename", Path(target).name)), rename(self, target))[1]
+    )
     save(tmp_path, TrainState(step=1), masters(1), optimizer(1))
     place = events.index(("rename", "step-000001"))
     synced = {name for what, name in events[:place] if what == "sync"}

@@ -27,7 +27,7 @@ def theirs(b, criterion):
     b.model.train().zero_grad()
     loss = criterion(b.model(**batch.inputs).logits, batch.targets)
     loss.backward()
-    return float(loss), torch.cat([p.grad.flatten() for p in b.model.parameters() if p.grad is not None])
+    return float(loss.detach()), torch.cat([p.grad.flatten() for p in b.model.parameters() if p.grad is not None])
 
 
 @pytest.mark.parametrize("splits", SPLITS, ids=["whole", "1+11", "6+6", "12x1"])

@@ -29,7 +29,10 @@ def net(dtype=torch.float32):
 
 
 def groups(decay):
-    return [{"names": ["words.weight", "out.weight"], "weight_decay": decay}, {"names": ["out.bias"], "weight_decay": 0.0}]
+    return [
+        {"names": ["words.weight", "out.weight"], "weight_decay": decay},
+        {"names": ["out.bias"], "weight_decay": 0.0},
+    ]
 
 
 def batches(count, seed=1):
@@ -58,7 +61,12 @@ def test_compact_rows_equal_dense_adamw_over_30_steps():
     dense = net()
     start = dense.words.weight.detach().clone()
     reference = torch.optim.AdamW(
-        [{"params": [dense.words.weight, dense.out.weight], "weight_decay": 0.1}, {"params": [dense.out.bias], "weight_decay": 0.0}], betas=(0.9, 0.99), eps=1e-8
+        [
+            {"params": [dense.words.weight, dense.out.weight], "weight_decay": 0.1},
+            {"params": [dense.out.bias], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.99),
+        eps=1e-8,
     )
     for lr, ids in zip(lrs, steps, strict=True):
         for group in reference.param_groups:
@@ -125,7 +133,10 @@ def test_state_goes_round_and_training_goes_on_the_same(dtype):
     steps = batches(8)
     whole = ours(net(dtype), steps, compact=dtype == torch.float32).masters.state()
     first = ours(net(dtype), steps[:5], compact=dtype == torch.float32)
-    saved, moments = {k: v.clone() for k, v in first.masters.state().items()}, {k: v.clone() for k, v in first.state().items()}
+    saved, moments = (
+        {k: v.clone() for k, v in first.masters.state().items()},
+        {k: v.clone() for k, v in first.state().items()},
+    )
     model = net(dtype)
     masters = Masters(model, {"words.weight": torch.tensor(USED)} if dtype == torch.float32 else None)
     second = AdamW(masters, groups(0.1), betas=(0.9, 0.99), eps=1e-8)

@@ -41,7 +41,9 @@ def test_the_same_seed_gives_the_same_order_and_another_another():
     assert planner().order(0)[:6].tolist() == np.random.Generator(np.random.PCG64([7, 0])).permutation(203)[:6].tolist()
 
 
-@pytest.mark.parametrize(("epochs", "steps"), [(1, 13), (3, 39), (0.5, 7), (0.01, 1), (2.5, 33), (3 + 1e-12, 39), (0.1 * 3, 4)])
+@pytest.mark.parametrize(
+    ("epochs", "steps"), [(1, 13), (3, 39), (0.5, 7), (0.01, 1), (2.5, 33), (3 + 1e-12, 39), (0.1 * 3, 4)]
+)
 def test_total_steps_rounds_up(epochs, steps):
     assert planner().total_steps(epochs) == steps
 

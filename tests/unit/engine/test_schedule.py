@@ -27,6 +27,9 @@ def test_reaches_the_peak_after_the_warm_up_and_0_after_the_last_step():
     assert factor("constant", 9, 10, 4) == 1
 
 
-@pytest.mark.parametrize(("warmup", "total", "steps"), [(0, 100, 0), (0.06, 100, 6), (0.06, 101, 7), (0.5, 1, 1), (1, 100, 1), (30, 20, 20), (0.999, 10, 10)])
+@pytest.mark.parametrize(
+    ("warmup", "total", "steps"),
+    [(0, 100, 0), (0.06, 100, 6), (0.06, 101, 7), (0.5, 1, 1), (1, 100, 1), (30, 20, 20), (0.999, 10, 10)],
+)
 def test_warm_up_is_a_share_below_1_and_a_number_above(warmup, total, steps):
     assert warmup_steps(warmup, total) == steps

@@ -1,0 +1,24 @@
+# Recipes for development: `just --list`
+
+# format, lint, types, architecture: what pre-commit and CI run
+check:
+    ruff format --check src tests bench
+    ruff check src tests bench
+    pyright src
+    pytest -q tests/architecture
+
+# the default suite: offline, on the CPU, minutes
+test:
+    OMP_NUM_THREADS=1 pytest -q -n 2
+
+# everything, the slow tests included
+test-all:
+    OMP_NUM_THREADS=1 pytest -q -n 2 -m ''
+
+# ours and the peers on the same work, in turn
+bench what="classify":
+    python -m bench {{what}}
+
+# write the generated pages under docs/reference
+docs:
+    python docs/build.py

@@ -1,0 +1,45 @@
+"""Runs of `septet.train` on a tiny model, small enough for the tests of faults and parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from septet.recipe import Recipe
+from septet.run import Run
+from tiny import model_folder, rows
+
+
+def recipe(folder: Path, *, dropout: float = 0.1, count: int = 60, method: Any = "full", task: dict[str, Any] | None = None, **train: Any) -> dict[str, Any]:
+    """Write a tiny model and its data into a folder, and return a recipe on them: 24 updates, checkpoints every other one."""
+    import json
+
+    model = folder / "base"
+    if not model.exists():
+        model_folder(model, dropout=dropout)
+        for name, seed, number in (("train", 0, count), ("validation", 1, 12)):
+            lines = [json.dumps({"text": r["text"], "label": r["label"]}) for r in rows(number, seed, longest=8)]
+            (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return {
+        "data": {"train": str(folder / "train.jsonl"), "validation": str(folder / "validation.jsonl")},
+        "task": task or {"name": "classify", "text": "text", "label": "label"},
+        "model": {"name": str(model), "attention": "eager"},
+        "method": method,
+        "train": {
+            "epochs": 3, "batch": 8, "token_budget": 64, "lr": 2e-3, "save_every": 2, "eval_every": 6,
+            "precision": "fp32", "threads": 1, "device": "cpu", "metric": "log_loss", **train,
+        },
+    }
+
+
+def begin(source: dict[str, Any], folder: Path) -> tuple[Recipe, Run]:
+    """Return the recipe and its run folder, as the command line would make them."""
+    loaded = Recipe.load(source)
+    run = Run(folder).create()
+    run.write_text("recipe.given.yaml", loaded.given)
+    return loaded, run
+
+
+def steps(run: Path) -> list[dict[str, Any]]:
+    """Return the records of `steps.jsonl` without their times."""
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in Run(run).records("steps.jsonl")]
