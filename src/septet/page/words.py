@@ -1,0 +1,62 @@
+"""Figures in words: a metric's value, a difference, a duration, a size."""
+
+from __future__ import annotations
+
+import math
+
+from septet.errors import UsageError
+from septet.metrics import find
+
+NO_VALUE = "–"
+
+
+def number(metric: str, value: float | None, *, unit: bool = False) -> str:
+    """Return a metric's value: `92.4` (with unit `92.4 %`) for one from 0 to 1, three decimals for any other."""
+    if value is None or not math.isfinite(value):
+        return NO_VALUE
+    if is_share(metric):
+        return f"{100 * value:.1f}" + ("\u202f%" if unit else "")
+    return f"{value:.3f}"
+
+
+def signed(metric: str, value: float) -> str:
+    """Return a difference of a metric with its sign: `+0.8 points`, `−0.012`."""
+    shown = f"{abs(100 * value):.1f} points" if is_share(metric) else f"{abs(value):.3f}"
+    return ("+" if value >= 0 else "−") + shown
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric runs from 0 to 1 and is shown in per cent."""
+    try:
+        return getattr(find(metric), "range", None) == (0, 1)
+    except UsageError:  # a metric given with --code, read later without it
+        return False
+
+
+def duration(seconds: float | None) -> str:
+    """Return `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None or not math.isfinite(seconds):
+        return NO_VALUE
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(num_bytes: float | None) -> str:
+    """Return bytes as `340 KiB`, `1.2 GiB`."""
+    if num_bytes is None:
+        return NO_VALUE
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.1f} {unit}"
+    return f"{num_bytes:.0f} B"
+
+
+def p_value(p: float) -> str:
+    """Return `p = 0.032`, `p < 0.001`, or `p = 0.003`, never 0."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
