@@ -9,6 +9,7 @@ from pathlib import Path
 from bench import classify, plot, quality, table
 from bench.jobs import RESULTS, WORK, Tuning
 from bench.launch import JobError
+from bench.rows import Wanted
 from septet.errors import SeptetError
 
 ROWS, VALIDATION_ROWS, TEST_ROWS = 3000, 500, 2000
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     scores.add_argument("--seeds", type=int, default=3, help="seeds of each side (default: 3)")
     scores.add_argument("--first-seed", type=int, default=42)
-    _rows(scores, None, None, None)
+    _rows(scores, None, None, "all")
     scores.add_argument("--epochs", type=float, default=None, help="instead of the recipe's")
     for each in (speed, scores):
         each.add_argument("--work", type=Path, default=WORK, help="where runs are made (default: runs/bench)")
@@ -112,15 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _rows(parser: argparse.ArgumentParser, train: int | None, validation: int | None, test: int | None) -> None:
+def _rows(parser: argparse.ArgumentParser, train: Wanted, validation: Wanted, test: Wanted) -> None:
     for name, default in (("--rows", train), ("--validation-rows", validation), ("--test-rows", test)):
         shown = "the recipe's" if default is None else default
         parser.add_argument(
-            name,
-            type=int,
-            default=default,
-            help=f"drawn with seed 42 where the recipe gives the split (default: {shown})",
+            name, type=_count, default=default, help=f"a number drawn with the recipe's seed, or all (default: {shown})"
         )
+
+
+def _count(text: str) -> Wanted:
+    return "all" if text == "all" else int(text)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ class Options:
 
     data: str
     repeats: int
-    train_rows: int | None
-    validation_rows: int | None
-    test_rows: int | None
+    train_rows: rows.Wanted
+    validation_rows: rows.Wanted
+    test_rows: rows.Wanted
     epochs: float
     seed: int
     search: bool
@@ -49,7 +49,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     work = options.work / "classify"
     say(f"preparing {options.data}")
     prepared, facts = rows.ready(recipe, drawn, work)
-    say(f"{prepared['splits']}\n{table.machine_line(facts)}")
+    say(f"{table.row_counts(prepared['splits'])}\n{table.machine_line(facts)}")
     length = rows.length_of(recipe)
     base = Job("trainer", "", str(work), str(recipe), drawn, prepared["prepared"], tuning=Tuning(length=length))
     best = rows.learning_of(recipe, batch=options.best_batch, epochs=options.epochs, seed=options.seed)
@@ -159,7 +159,7 @@ def text(result: dict[str, Any]) -> str:
     facts, options = result["facts"], result["options"]
     best = next(side for side in result["sides"] if side["name"] == "trainer-best")
     told = [
-        f"`python -m bench classify --data {options['data']}`, {facts['date']}: {result['rows']['splits']} rows, "
+        f"`python -m bench classify --data {options['data']}`, {facts['date']}: {table.row_counts(result['rows']['splits'])}, "
         f"{options['epochs']:g} epochs, {facts['tokens_per_row']:.1f} tokens a row, median of {options['repeats']} repeats in turn",
         table.machine_line(facts),
         f"trainer-best: {best['settings']}"

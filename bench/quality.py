@@ -31,9 +31,9 @@ class Options:
 
     data: tuple[str, ...]
     seeds: tuple[int, ...]
-    train_rows: int | None
-    validation_rows: int | None
-    test_rows: int | None
+    train_rows: rows.Wanted
+    validation_rows: rows.Wanted
+    test_rows: rows.Wanted
     epochs: float | None
     work: Path
 
@@ -44,7 +44,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     for name in options.data:
         result, facts = _of_data(name, options, say)
         found["facts"] = facts
-        found["data"][name] = result
+        found["data"][Path(name).stem] = result
     return found
 
 
@@ -67,7 +67,7 @@ def text(result: dict[str, Any]) -> str:
                 lines.append(_line(f"{name}" if split in ("all", "test") else f"{name} ({split})", each))
         learning = data["learning"]
         told.append(
-            f"{name}: {data['splits']} rows; {learning['epochs']:g} epochs, {learning['batch']} rows an update, lr {learning['lr']:g}; "
+            f"{name}: {table.row_counts(data['splits'])}; {learning['epochs']:g} epochs, {learning['batch']} rows an update, lr {learning['lr']:g}; "
             f"accuracy by seed: septet {_seeds(data, 'septet')}; trainer {_seeds(data, 'trainer')}"
         )
     facts = result["facts"]
@@ -115,7 +115,8 @@ def _of_data(name: str, options: Options, say: Callable[[str], None]) -> tuple[d
     drawn = rows.overrides(recipe, train=options.train_rows, validation=options.validation_rows, test=options.test_rows)
     work = options.work / f"quality-{recipe.stem}"
     prepared, facts = rows.ready(recipe, drawn, work)
-    say(f"{name}: {prepared['splits']}")
+    name = recipe.stem
+    say(f"{name}: {table.row_counts(prepared['splits'])}")
     learning = rows.learning_of(recipe, **({} if options.epochs is None else {"epochs": options.epochs}))
     # Trainer groups by length here: it is its recommended way, and random batches would triple the time of the table
     tuning = replace(Job("trainer", "", "", "").tuning, length=rows.length_of(recipe), sampling="group_by_length")
@@ -143,7 +144,8 @@ def _once(
     job: Job, work: Path, facts: dict[str, Any], *, prepared: dict[str, Any], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, Answers]]:
     """Return a run's record and answers: found, or made now."""
-    code = source_hash(REPO / "src" / "septet") if job.kind == "septet" else source_hash(REPO / "bench")
+    code = source_hash(REPO / "src" / "septet") if job.kind == "septet" else (REPO / "bench" / "trainer.py").read_text()
+    code += Path(job.recipe).read_text()
     versions = {name: facts["machine"]["versions"][name] for name in ("torch", "transformers", "accelerate")}
     folder = work / "done" / f"{job.kind}-{key(job, prepared['sha256'], versions, code)}"
     if not (folder / "record.json").exists():

@@ -63,7 +63,8 @@ def difference(
     second = _of_drawn_seeds(drawn_SR[len(ours) :], rng)
     low, high = np.quantile(first - second, [(1 - confidence) / 2, (1 + confidence) / 2])
     means = [float(np.mean([compute([metric], each)[metric] for each in side])) for side in (ours, theirs)]
-    return Difference(metric, *means, means[0] - means[1], float(low), float(high), len(ours[0]), len(ours))
+    mean, other = means
+    return Difference(metric, mean, other, mean - other, float(low), float(high), len(ours[0]), len(ours))
 
 
 def _resampled(metric: str, systems: Sequence[Answers], resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.jobs import RECIPES, Job, Learning, Tuning
 from bench.launch import launch
 from septet.recipe import Recipe
 
+# a number of rows; all of them; or what the recipe draws
+Wanted = int | Literal["all"] | None
 
-def overrides(recipe: Path, *, train: int | None, validation: int | None, test: int | None) -> tuple[str, ...]:
-    """Return the overrides that draw so many rows of the splits that the recipe gives."""
+
+def overrides(recipe: Path, *, train: Wanted, validation: Wanted, test: Wanted) -> tuple[str, ...]:
+    """Return the overrides that draw so many rows of the splits that the recipe gives; None leaves the recipe's own draw."""
     data = Recipe.load(recipe).data
     given = {"train": True, "validation": data.validation is not None, "test": data.test is not None}
     wanted = {"train": train, "validation": validation, "test": test}
-    return tuple(
-        f"data.sample.{split}={count}" for split, count in wanted.items() if count is not None and given[split]
-    )
+    found = []
+    for split, count in wanted.items():
+        if not given[split] or count is None or (count == "all" and data.sample is None):
+            continue
+        found.append(f"data.sample.{split}={'auto' if count == 'all' else count}")
+    return tuple(found)
 
 
 def recipe_file(name: str) -> Path:

@@ -34,6 +34,11 @@ def percent(score: dict[str, float] | None) -> str:
     return f"{100 * score['value']:.1f} ({100 * score['low']:.1f}-{100 * score['high']:.1f})"
 
 
+def row_counts(splits: dict[str, int]) -> str:
+    """Return the rows of each split in words."""
+    return ", ".join(f"{count:,} {split}" for split, count in splits.items()) + " rows"
+
+
 def machine_line(facts: dict[str, Any]) -> str:
     """Return the machine in one line."""
     cpu, ceiling, versions = facts["machine"]["cpu"], facts["ceiling_gflops"], facts["machine"]["versions"]

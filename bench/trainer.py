@@ -87,7 +87,7 @@ def train(job: Job) -> dict[str, Any]:
     trainer.save_model(str(saved))
     # validations use the collator too; a job that validates is not one that is timed
     timing = Timing.of(stamps.ends, collator.made) if not job.validate else None
-    settings = {key: value for key, value in arguments.to_dict().items() if "dir" not in key and "token" not in key}
+    settings = {key: value for key, value in arguments.to_dict().items() if not key.endswith(("_dir", "_token"))}
     return {
         "model": str(saved),
         "timing": timing.to_json() if timing else None,

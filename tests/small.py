@@ -43,3 +43,10 @@ def begin(source: dict[str, Any], folder: Path) -> tuple[Recipe, Run]:
 def steps(run: Path) -> list[dict[str, Any]]:
     """Return the records of `steps.jsonl` without their times."""
     return [{k: v for k, v in r.items() if k != "seconds"} for r in Run(run).records("steps.jsonl")]
+
+
+def no_cleaning() -> Any:
+    """Return a `data.clean` that changes nothing."""
+    from septet.recipe.data import Clean
+
+    return Clean(unicode="none", control=False, whitespace=False)

@@ -111,6 +111,8 @@ def explain_foreign(error: BaseException) -> SeptetError | None:
         return error
     if isinstance(error, OSError):
         return _explain_os(error)
+    if "os error 28" in str(error):  # safetensors writes in Rust, and raises an error of its own
+        return _explain_os(OSError(errno.ENOSPC, "No space left on device"))
     if (
         isinstance(error, MemoryError)
         or "out of memory" in str(error).lower()

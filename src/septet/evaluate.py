@@ -19,16 +19,16 @@ import numpy as np
 
 from septet.baselines import Options
 from septet.baselines._kept import Kept
+from septet.data.held import Held, held_in, read_on, sample_of_train
 from septet.data.store import Prepared
 from septet.diagnose import VERDICTS, diagnose
 from septet.errors import SeptetError
-from septet.data.held import Held, held_in, read_on, sample_of_train
 from septet.metrics import BY_CLASS, Answers, higher_is_better
 from septet.metrics.calibrate import reliability, row_losses
 from septet.metrics.interval import compare, intervals, mcnemar
 from septet.model.predictor import Predictor
 from septet.page.report import write as write_page
-from septet.page.words import number, signed
+from septet.page.words import number, p_value, signed
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
@@ -64,7 +64,9 @@ class Evaluated:
         for line in self.scores:
             if line["metric"] == primary:
                 span = f"{number(primary, line['low'])} to {number(primary, line['high'])}"
-                lines.append(f"{line['split']:<16} {line['who']:<10} {primary} {number(primary, line['value'], unit=True)}  ({span}, n {line['n']:,})")
+                lines.append(
+                    f"{line['split']:<16} {line['who']:<10} {primary} {number(primary, line['value'], unit=True)}  ({span}, n {line['n']:,})"
+                )
         if self.record["diagnosis"]:
             lines.append(f"diagnosis   {self.record['diagnosis']['message']}")
         if len(self.findings):
@@ -120,7 +122,9 @@ class Examiner:
         device: where the models run; the CPU when None.
     """
 
-    def __init__(self, run: Run, recipe: Recipe, prepared: Prepared, *, device: str | None = None, listen: Listen = quiet):
+    def __init__(
+        self, run: Run, recipe: Recipe, prepared: Prepared, *, device: str | None = None, listen: Listen = quiet
+    ):
         self.run = run
         self.recipe = recipe
         self.prepared = prepared
@@ -128,9 +132,13 @@ class Examiner:
         self.predictor = Predictor.load(run.model, device=device)
         self.labels: list[str] = list(self.predictor.task.labels)
         self.primary: str = recipe.train.metric or self.predictor.task.primary
-        self.metrics = list(dict.fromkeys([self.primary, *(recipe.evaluate.metrics or self.predictor.task.metrics)]))
+        # accuracy and log loss are what the diagnosis and the report need, whatever else is asked for
+        wanted = recipe.evaluate.metrics or self.predictor.task.metrics
+        self.metrics = list(dict.fromkeys([self.primary, *wanted, "accuracy", "log_loss"]))
         model = str(recipe.path(recipe.model.name)) if recipe.path(recipe.model.name).is_dir() else recipe.model.name
-        options = Options(len(self.labels), model, self.predictor.max_length or 128, recipe.evaluate.seed, device, listen=listen)
+        options = Options(
+            len(self.labels), model, self.predictor.max_length or 128, recipe.evaluate.seed, device, listen=listen
+        )
         self.kept = Kept(run, prepared.manifest["hash"], options)
 
     def score(self, splits: Sequence[Held]) -> tuple[list[dict[str, Any]], dict[str, Any], Report]:
@@ -185,12 +193,17 @@ class Examiner:
                     continue
             for split in splits:
                 ours = answered[split.name][TUNED]
-                answered[split.name][name] = Answers(ours.rows, ours.labels, ours.targets, self.kept.scores(name, split.name))
+                answered[split.name][name] = Answers(
+                    ours.rows, ours.labels, ours.targets, self.kept.scores(name, split.name)
+                )
 
     def _lines(self, split: Held, who: str, answers: Answers) -> list[dict[str, Any]]:
         names = list(self.metrics)
         if who == TUNED:
-            present = [self.labels[i] for i in np.unique(np.concatenate([answers.targets[answers.targets >= 0], answers.predicted]))]
+            present = [
+                self.labels[i]
+                for i in np.unique(np.concatenate([answers.targets[answers.targets >= 0], answers.predicted]))
+            ]
             names += [f"{base}[{label}]" for label in present for base in BY_CLASS]
         options = self.recipe.evaluate
         found = intervals(names, answers, resamples=options.bootstrap, confidence=options.confidence, seed=options.seed)
@@ -213,10 +226,17 @@ class Examiner:
 
     def _pair(self, who: str, ours: Answers, theirs: Answers) -> dict[str, Any]:
         options = self.recipe.evaluate
-        found = compare(self.primary, ours, theirs, resamples=options.bootstrap, confidence=options.confidence, seed=options.seed)
+        found = compare(
+            self.primary, ours, theirs, resamples=options.bootstrap, confidence=options.confidence, seed=options.seed
+        )
         won, lost, p = mcnemar(ours, theirs)
         beaten = found.low > 0 if higher_is_better(self.primary) else found.high < 0
-        return {"who": who, **asdict(found), "beaten": beaten, "mcnemar": {"only_ours_right": won, "only_theirs_right": lost, "p": p}}
+        return {
+            "who": who,
+            **asdict(found),
+            "beaten": beaten,
+            "mcnemar": {"only_ours_right": won, "only_theirs_right": lost, "p": p},
+        }
 
     def _mistakes(self, split: Held, answers: Answers) -> list[dict[str, Any]]:
         """Return the wrong answers with the highest loss."""
@@ -239,18 +259,21 @@ class Examiner:
         if split.role not in ("test", "on"):
             return []
         share = f"{self.recipe.evaluate.confidence:.0%}"
-        return [_not_beaten(split.name, self.primary, pair, share=share) for pair in record["paired"] if not pair["beaten"]]
+        return [
+            _not_beaten(split.name, self.primary, pair, share=share) for pair in record["paired"] if not pair["beaten"]
+        ]
 
 
 def _not_beaten(split: str, metric: str, pair: dict[str, Any], *, share: str) -> Finding:
     worse = pair["value"] < 0 if higher_is_better(metric) else pair["value"] > 0
     verdict = "is worse than" if worse else "is not shown to be better than"
-    span = f"{signed(metric, pair['value'])} ({share} interval {signed(metric, pair['low'])} to {signed(metric, pair['high'])})"
+    low, high = (signed(metric, pair[end]).removesuffix(" points") for end in ("low", "high"))
+    span = f"{signed(metric, pair['value'])} ({share} interval {low} to {high})"
     return Finding(
         "baseline-not-beaten",
         "warning",
-        f"{split}: the tuned model {verdict} the baseline {pair['who']}: {metric} differs by {span}, p = {pair['p']:.2g}, n = {pair['n']:,}.",
-        f"deploy the cheaper {pair['who']} baseline's idea, or tune further (see the diagnosis), or measure on more test rows",
+        f"{split}: the tuned model {verdict} the baseline {pair['who']}: {metric} differs by {span}, {p_value(pair['p'])}, n = {pair['n']:,}.",
+        "the baseline is the cheaper choice; tune further (see the diagnosis), or score more test rows to settle it",
         {"split": split, **pair},
     )
 
@@ -271,7 +294,13 @@ def _unknown(split: Held) -> Finding | None:
 
 
 def _failed(name: str, error: SeptetError) -> Finding:
-    return Finding("baseline-failed", "warning", f"The baseline {name} could not be measured: {error.what}", error.hint or "", {"baseline": name})
+    return Finding(
+        "baseline-failed",
+        "warning",
+        f"The baseline {name} could not be measured: {error.what}",
+        error.hint or "",
+        {"baseline": name},
+    )
 
 
 def _confusion(split: Held, answers: Answers, column: str) -> dict[str, dict[str, int]]:

@@ -92,7 +92,7 @@ def monitor(
         log: a request log, or a table of texts that are answered first; None is the run's own log.
         window: only the last N requests, instead of the recipe's.
         device, code: as for `predict`; used where texts are answered first.
-        listen: told of findings.
+        listen: told of the progress.
 
     Raises:
         UsageError: no model or no log there, or the window is too small.
@@ -106,9 +106,7 @@ def monitor(
     limits = _limits(model.parent, window)
     profile = profiles.read(model)
     requests = _requests(model, log, limits=limits, device=device, code=code, listen=listen)
-    result = _judge(profile, requests, limits)
-    for finding in result.findings:
-        listen("finding", finding=finding)
+    result = _judge(profile, requests, limits=limits)
     place = model.parent if (model.parent / "recipe.given.yaml").is_file() else None
     if place is not None:
         import json
@@ -186,7 +184,7 @@ def _limits(run: Path, window: int | None) -> Limits:
 # ---- the verdict ----
 
 
-def _judge(profile: Any, requests: Requests, limits: Limits) -> Watched:
+def _judge(profile: Any, requests: Requests, *, limits: Limits) -> Watched:
     from septet.watch.drift import Sample, compare
 
     count = len(requests.labels)
@@ -208,9 +206,9 @@ def _judge(profile: Any, requests: Requests, limits: Limits) -> Watched:
         seed=limits.seed,
     )
     result.tests = [test.to_json() for test in tests]
-    result.findings.add(*[_finding(test, profile, requests) for test in tests if test.drift])
+    result.findings.add(*[_finding(test, profile, requests=requests) for test in tests if test.drift])
     if not len(result.findings):
-        result.findings.add(_no_drift(count, [t.name for t in tests], limits))
+        result.findings.add(_no_drift(count, [t.name for t in tests], limits=limits))
     return result
 
 
@@ -224,7 +222,7 @@ def _too_few(count: int, limits: Limits) -> Finding:
     )
 
 
-def _no_drift(count: int, tests: Sequence[str], limits: Limits) -> Finding:
+def _no_drift(count: int, tests: Sequence[str], *, limits: Limits) -> Finding:
     missing = "" if "text" in tests else " The texts were not compared: there are no embeddings."
     return Finding(
         "no-drift",
@@ -235,14 +233,15 @@ def _no_drift(count: int, tests: Sequence[str], limits: Limits) -> Finding:
     )
 
 
-def _finding(test: Any, profile: Any, requests: Requests) -> Finding:
+def _finding(test: Any, profile: Any, *, requests: Requests) -> Finding:
+    from septet.watch.drift import FAR
+
     evidence = {**test.to_json()}
     if test.name == "text":
         apart, far = test.effect["told_apart"], test.effect["far_share"]
-        message = (
-            f"The texts differ from the validation rows: the two are told apart in {apart:.0%} of cases "
-            f"(50 % is chance), and {far:.0%} of the requests lie where 5 % of the validation rows do"
-        )
+        message = f"The texts differ from the validation rows: the two are told apart in {apart:.0%} of cases (50 % is chance)"
+        if far > 2 * (1 - FAR):
+            message += f", and {far:.0%} of the requests lie where {1 - FAR:.0%} of the validation rows do"
         fix = "read the examples; if they belong to the task, label some and train again with them"
         evidence["examples"] = _examples(profile, requests)
     elif test.name == "labels":

@@ -75,15 +75,16 @@ class Predicted:
 
     def summary(self) -> str:
         """The outcome in a few plain lines."""
-        lines = [f"{self.rows:,} rows answered" + (f", written to {self.out}" if self.out else "")]
+        lines = [f"{_rows_said(self.rows)} answered" + (f", written to {self.out}" if self.out else "")]
         shares = [f"{label} {count / self.rows:.0%}" for label, count in self.labels.most_common(8)]
         lines.append("labels: " + ", ".join(shares) + (", …" if len(self.labels) > 8 else ""))
         if self.truncated_rows:
-            lines.append(
-                f"{self.truncated_rows:,} rows were longer than the model reads: {self.truncated_tokens:,} tokens cut off"
-            )
+            said = f"{_rows_said(self.truncated_rows)} longer than the model reads"
+            lines.append(f"{said}: {self.truncated_tokens:,} tokens cut off")
         if self.empty:
-            lines.append(f"{self.empty:,} rows have no text; their answers mean nothing (flag: empty)")
+            lines.append(
+                f"{_rows_said(self.empty)} without text, flagged empty: what the model says of nothing means nothing"
+            )
         return "\n".join(lines)
 
 
@@ -176,6 +177,10 @@ def _added(columns: Iterable[str], scores: bool) -> dict[str, str]:
     return names
 
 
+def _rows_said(count: int) -> str:
+    return f"{count:,} row" + ("" if count == 1 else "s")
+
+
 def _as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
@@ -251,13 +256,13 @@ def _is_plain_text(path: Path, texts: list[str]) -> bool:
 
 
 def _lines(stream: BinaryIO, texts: list[str], *, where: str) -> tuple[Iterable[dict[str, Any]], list[str], None]:
-    first = _decoded(stream.readline(), 1, where).lstrip("\ufeff")
+    first = _decoded(stream.readline(), 1, where=where).lstrip("\ufeff")
     if not first:
         raise DataError("There is no row to answer.", where=where)
-    lines = _numbered(stream, first, where)
+    lines = _numbered(stream, first, where=where)
     head = _object(first)
     if head is not None:
-        return _objects(lines, texts, where), list(head), None
+        return _objects(lines, texts, where=where), list(head), None
     if len(texts) > 1:
         hint = "one JSON object a line: " + json.dumps(dict.fromkeys(texts, "…"), ensure_ascii=False)
         raise UsageError(
@@ -266,13 +271,13 @@ def _lines(stream: BinaryIO, texts: list[str], *, where: str) -> tuple[Iterable[
     return ({texts[0]: line} for _, line in lines), [texts[0]], None
 
 
-def _numbered(stream: BinaryIO, first: str, where: str) -> Iterator[tuple[int, str]]:
+def _numbered(stream: BinaryIO, first: str, *, where: str) -> Iterator[tuple[int, str]]:
     yield 1, first.rstrip("\r\n")
     for number, line in enumerate(stream, 2):
-        yield number, _decoded(line, number, where).rstrip("\r\n")
+        yield number, _decoded(line, number, where=where).rstrip("\r\n")
 
 
-def _objects(lines: Iterable[tuple[int, str]], texts: list[str], where: str) -> Iterator[dict[str, Any]]:
+def _objects(lines: Iterable[tuple[int, str]], texts: list[str], *, where: str) -> Iterator[dict[str, Any]]:
     for number, line in lines:
         if not line.strip():
             continue
@@ -299,7 +304,7 @@ def _object(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _decoded(line: bytes, number: int, where: str) -> str:
+def _decoded(line: bytes, number: int, *, where: str) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ options, a pydantic model `Options`. Both can be read without importing torch. T
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -55,7 +56,7 @@ def names(kind: str) -> list[str]:
         UsageError: there is no such kind.
     """
     found = set(_own(kind))
-    found |= {e.name for e in importlib.metadata.entry_points(group=f"septet.{kind}")}
+    found |= set(_entries(kind))
     found |= {name for k, name in _codes if k == kind}
     return sorted(found)
 
@@ -69,8 +70,8 @@ def module(kind: str, name: str) -> ModuleType:
     folder = _folder(kind)
     if (kind, name) in _codes:
         return _codes[kind, name].module
-    for entry in importlib.metadata.entry_points(group=f"septet.{kind}", name=name):
-        return entry.load()
+    if name in _entries(kind):
+        return _entries(kind)[name].load()
     own = _own(kind)
     if name not in own:
         raise UsageError(
@@ -134,6 +135,12 @@ def suggest(name: str, known: list[str]) -> str | None:
     """Return a did-you-mean line with up to three near names, or None."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else None
+
+
+@functools.cache
+def _entries(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the parts that installed packages add; finding them reads a file of every package, hence once."""
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=f"septet.{kind}")}
 
 
 def _own(kind: str) -> dict[str, str]:

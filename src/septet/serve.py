@@ -130,7 +130,7 @@ class Server:
         self.port: int = self.socket.getsockname()[1]
         try:
             self.service = Service(
-                load or _loader(Path(folder), device, code),
+                load or _loader(Path(folder), device=device, code=code),
                 settings,
                 log_path=log_file(folder) if settings.log else None,
                 listen=listen,
@@ -261,7 +261,7 @@ def _parts() -> tuple[Any, Any, Any]:
     return Service, build, listener
 
 
-def _loader(folder: Path, device: str | None, code: Sequence[str]) -> Callable[[], Model]:
+def _loader(folder: Path, *, device: str | None, code: Sequence[str]) -> Callable[[], Model]:
     from septet.model.artifact import model_folder
     from septet.server.service import Model
 
@@ -288,21 +288,21 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def _post(server: Server, value: Any) -> tuple[int, Any, float]:
     started = time.perf_counter()
-    status, content = _ask(server, "POST", "/v1/predict", json.dumps(value).encode())
+    status, content = _ask(server, "/v1/predict", body=json.dumps(value).encode())
     return status, json.loads(content), time.perf_counter() - started
 
 
 def _get(server: Server, path: str) -> tuple[int, bytes]:
-    return _ask(server, "GET", path, None)
+    return _ask(server, path)
 
 
-def _ask(server: Server, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+def _ask(server: Server, path: str, *, body: bytes | None = None) -> tuple[int, bytes]:
     headers = {"Content-Type": "application/json"} if body else {}
     if server.settings.token:
         headers["Authorization"] = f"Bearer {server.settings.token}"
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     with contextlib.closing(connection):
-        connection.request(method, path, body, headers)
+        connection.request("POST" if body else "GET", path, body, headers)
         response = connection.getresponse()
         return response.status, response.read()
 

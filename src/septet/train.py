@@ -292,6 +292,8 @@ def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainS
             optimizer.masters.load_state(found.masters)
             optimizer.load_state(found.optimizer)
         listen("note", text=f"resumed at step {state.step:,}")
+    for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+        left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     for stream in ("steps.jsonl", "evaluations.jsonl"):
         run.rewrite(stream, [record for record in run.records(stream) if record["step"] <= state.step])
     return state

@@ -52,7 +52,8 @@ def update(folder, split, *, length=None):
     optimizer, _, _ = gradients(b, split, length=length)
     optimizer.step(1e-3)
     after = optimizer.masters.state()
-    return {name: after[name] - before[name] for name in after}
+    # softmax ignores what a key's bias adds to all scores: its gradient is 0 but for rounding, which Adam's first step turns into signs
+    return {name: after[name] - before[name] for name in after if not name.endswith("key.bias")}
 
 
 @pytest.mark.parametrize("kind", KINDS)

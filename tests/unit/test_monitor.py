@@ -49,13 +49,11 @@ def test_requests_like_the_validation_rows_are_no_drift(run):
 
 def test_other_requests_are_drift_with_their_examples(run):
     record(run, [" ".join("xyzqjk"[i % 5 :] + "abc" * (i % 4)) for i in range(80)], keep_text=True)
-    told = []
-    result = monitor(run, listen=lambda event, **facts: told.append(event))
+    result = monitor(run)
     slugs = [f.slug for f in result.findings]
     assert "drift-text" in slugs
     assert "drift-length" in slugs
     assert result.exit_code == 3
-    assert told.count("finding") == len(slugs)
     text = next(f for f in result.findings if f.slug == "drift-text")
     assert text.evidence["p"] <= text.evidence["threshold"]
     assert text.evidence["effect"]["told_apart"] > 0.8

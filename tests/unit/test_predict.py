@@ -113,7 +113,7 @@ def test_what_is_odd_is_flagged_and_nothing_dropped(model, predictor):
     assert [row["flag"] for row in result.answers] == ["empty", "empty", "empty", "20 tokens cut off", ""]
     assert (result.rows, result.empty, result.truncated_rows, result.truncated_tokens) == (5, 3, 1, 20)
     assert any("20 tokens cut off" in text for text in told if text)
-    assert any("3 rows have no text" in text for text in told if text)
+    assert any("3 rows without text" in text for text in told if text)
     assert result.to_json()["truncated_tokens"] == 20
 
 

@@ -48,7 +48,9 @@ class Kept:
         """Return the baselines that have not answered all these rows: split -> row ids."""
         return [name for name in names if any(not self._holds(name, split, rows) for split, rows in splits.items())]
 
-    def fit(self, name: str, train: tuple[list[Any], np.ndarray], splits: Mapping[str, tuple[list[Any], np.ndarray]]) -> None:
+    def fit(
+        self, name: str, train: tuple[list[Any], np.ndarray], splits: Mapping[str, tuple[list[Any], np.ndarray]]
+    ) -> None:
         """Fit a baseline, and keep its answers to the splits.
 
         Args:

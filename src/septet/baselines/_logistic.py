@@ -32,7 +32,13 @@ class Logistic:
 
 
 def fit_best(
-    features: Any, targets: np.ndarray, *, num_labels: int, candidates: Sequence[float], seed: int, known: dict[str, Any]
+    features: Any,
+    targets: np.ndarray,
+    *,
+    num_labels: int,
+    candidates: Sequence[float],
+    seed: int,
+    known: dict[str, Any],
 ) -> tuple[Logistic, dict[str, Any]]:
     """Return the fit with the best C, and the facts: that C and the accuracy of each candidate.
 
@@ -46,7 +52,14 @@ def fit_best(
 
 
 def fit(
-    features: Any, targets: np.ndarray, *, num_labels: int, c: float, start: Logistic | None = None, tolerance: float = 3e-3, most: int = 300
+    features: Any,
+    targets: np.ndarray,
+    *,
+    num_labels: int,
+    c: float,
+    start: Logistic | None = None,
+    tolerance: float = 3e-3,
+    most: int = 300,
 ) -> Logistic:
     """Fit for one C.
 
@@ -68,7 +81,9 @@ def fit(
         picked = probabilities[rows, targets].astype(np.float64)
         np.exp(probabilities, out=probabilities)
         sums = probabilities.sum(1, keepdims=True)
-        loss = (np.log(sums[:, 0].astype(np.float64)) - picked).mean() + float(np.vdot(table[:-1], table[:-1])) / (2 * c * n)
+        loss = (np.log(sums[:, 0].astype(np.float64)) - picked).mean() + float(np.vdot(table[:-1], table[:-1])) / (
+            2 * c * n
+        )
         probabilities /= sums
         probabilities[rows, targets] -= 1
         gradient = np.empty(shape, np.float32)
@@ -83,7 +98,9 @@ def fit(
     return Logistic(best[:-1], best[-1])
 
 
-def choose(features: Any, targets: np.ndarray, *, num_labels: int, candidates: Sequence[float], seed: int) -> tuple[float, dict[str, float]]:
+def choose(
+    features: Any, targets: np.ndarray, *, num_labels: int, candidates: Sequence[float], seed: int
+) -> tuple[float, dict[str, float]]:
     """Return the C with the best cross-validated accuracy (the smaller one of equals), and the accuracy of each.
 
     Folds are stratified and seeded, over at most 5,000 rows. A candidate is not tried when the two before it were each worse than the best so far.
@@ -99,7 +116,9 @@ def choose(features: Any, targets: np.ndarray, *, num_labels: int, candidates: S
         right = 0
         for fold in range(FOLDS):
             kept, held = folds != fold, folds == fold
-            starts[fold] = model = fit(features[kept], targets[kept], num_labels=num_labels, c=c, start=starts[fold], tolerance=1e-2)
+            starts[fold] = model = fit(
+                features[kept], targets[kept], num_labels=num_labels, c=c, start=starts[fold], tolerance=1e-2
+            )
             right += int(((features[held] @ model.weights + model.intercept).argmax(1) == targets[held]).sum())
         found[f"{c:g}"] = right / len(targets)
         if found[f"{c:g}"] > found[f"{best:g}"] or len(found) == 1:
@@ -121,7 +140,9 @@ def _folds(targets: np.ndarray, seed: int) -> np.ndarray:
     return folds
 
 
-def _minimise(function: Callable[[np.ndarray], tuple[float, np.ndarray]], x: np.ndarray, *, near: float, most: int) -> np.ndarray:
+def _minimise(
+    function: Callable[[np.ndarray], tuple[float, np.ndarray]], x: np.ndarray, *, near: float, most: int
+) -> np.ndarray:
     """Minimise a smooth convex function: L-BFGS with backtracking (Nocedal & Wright 2006, algorithms 7.4 and 3.1)."""
     steps: list[tuple[np.ndarray, np.ndarray, float]] = []
     value, gradient = function(x)

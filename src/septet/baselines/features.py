@@ -36,7 +36,12 @@ class Features:
         self.scale = np.float32(SPREAD / max(spread, 1e-12))
         options = self.options
         self.model, self.facts = _logistic.fit_best(
-            self._scaled(vectors), targets, num_labels=options.num_labels, candidates=CANDIDATES, seed=options.seed, known=options.known
+            self._scaled(vectors),
+            targets,
+            num_labels=options.num_labels,
+            candidates=CANDIDATES,
+            seed=options.seed,
+            known=options.known,
         )
         self.facts["features"] = vectors.shape[1]
         return self

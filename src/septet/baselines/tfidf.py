@@ -13,6 +13,7 @@ import numpy as np
 from septet.baselines import Options, _logistic
 
 CANDIDATES = (1, 3, 10, 30)
+WORD = r"(?u)\b\w+\b"
 
 
 class Tfidf:
@@ -26,8 +27,9 @@ class Tfidf:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         rare = 2 if len(texts) >= 100 else 1
-        words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=rare, dtype=np.float32, token_pattern=r"(?u)\b\w+\b")
-        letters = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 4), min_df=rare, dtype=np.float32)
+        single: Any = np.float32  # scikit-learn's annotation knows float64 only; its code takes both
+        words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=rare, dtype=single, token_pattern=WORD)
+        letters = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 4), min_df=rare, dtype=single)
         self.vectorizers = []
         for vectorizer in (words, letters):
             try:
@@ -38,7 +40,12 @@ class Tfidf:
         features = self._features(texts)
         options = self.options
         self.model, self.facts = _logistic.fit_best(
-            features, targets, num_labels=options.num_labels, candidates=CANDIDATES, seed=options.seed, known=options.known
+            features,
+            targets,
+            num_labels=options.num_labels,
+            candidates=CANDIDATES,
+            seed=options.seed,
+            known=options.known,
         )
         self.facts["features"] = features.shape[1]
         return self

@@ -79,9 +79,14 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     without_label = [label is None for label in rows.labels]
     without_text = [not all(texts) for texts in rows.texts]
     kept = [i for i in range(len(rows)) if not without_label[i] and not without_text[i]]
-    dropped = {"no label": sum(without_label), "no text": sum(t and not n for t, n in zip(without_text, without_label, strict=True))}
+    dropped = {
+        "no label": sum(without_label),
+        "no text": sum(t and not n for t, n in zip(without_text, without_label, strict=True)),
+    }
     if not kept:
-        raise DataError("No row has both a text and a label.", where=str(source), hint=f"columns: {', '.join(schema.columns)}")
+        raise DataError(
+            "No row has both a text and a label.", where=str(source), hint=f"columns: {', '.join(schema.columns)}"
+        )
     rows = rows.take(kept)
     found = [
         {ROW: row, **dict(zip(schema.texts, texts, strict=True)), schema.label: label}

@@ -45,7 +45,7 @@ def open_writer(out: str | Path | TextIO) -> Iterator[Writer]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with contextlib.ExitStack() as stack:
-            yield _file_writer(temporary, ending, stack)
+            yield _file_writer(temporary, ending, stack=stack)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def check_columns(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Non
             raise DataError(f"The column {extra!r} appears in the middle of the rows.", hint="write .jsonl instead")
 
 
-def _file_writer(path: Path, ending: str, stack: contextlib.ExitStack) -> Writer:
+def _file_writer(path: Path, ending: str, *, stack: contextlib.ExitStack) -> Writer:
     if ending == ".parquet":
         return Parquet(path, stack.callback)
     file = cast(io.TextIOWrapper, stack.enter_context(path.open("w", encoding="utf-8", newline="")))

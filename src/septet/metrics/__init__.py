@@ -99,7 +99,9 @@ class Answers:
         if weights.ndim == 1:
             return np.bincount(places[inside], weights[inside], num_places)
         shifted = places[inside] + num_places * np.arange(len(weights))[:, None]
-        return np.bincount(shifted.ravel(), weights[:, inside].ravel(), num_places * len(weights)).reshape(len(weights), num_places)
+        return np.bincount(shifted.ravel(), weights[:, inside].ravel(), num_places * len(weights)).reshape(
+            len(weights), num_places
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,10 @@ def find(name: str) -> Metric:
     if label is None:
         return registry.part("metric", base)
     if base not in BY_CLASS:
-        raise UsageError(f"There is no metric {name!r}.", hint=f"of one class there are {', '.join(f'{b}[{label}]' for b in BY_CLASS)}")
+        raise UsageError(
+            f"There is no metric {name!r}.",
+            hint=f"of one class there are {', '.join(f'{b}[{label}]' for b in BY_CLASS)}",
+        )
     from septet.metrics.classify import of_class
 
     return of_class(base, label)

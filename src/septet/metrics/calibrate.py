@@ -56,7 +56,13 @@ def reliability(answers: Answers) -> list[dict[str, float]]:
     right = np.bincount(places, answers.correct, BINS)
     sure = np.bincount(places, answers.confidence, BINS)
     return [
-        {"low": b / BINS, "high": (b + 1) / BINS, "n": int(counts[b]), "confidence": sure[b] / counts[b], "accuracy": right[b] / counts[b]}
+        {
+            "low": b / BINS,
+            "high": (b + 1) / BINS,
+            "n": int(counts[b]),
+            "confidence": sure[b] / counts[b],
+            "accuracy": right[b] / counts[b],
+        }
         for b in range(BINS)
         if counts[b]
     ]

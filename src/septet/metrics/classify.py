@@ -160,7 +160,9 @@ def of_class(name: str, label: str) -> Metric:
     @metric(low=0, high=1, better="higher", weighted=True)
     def measure(answers: Answers) -> Any:
         if label not in answers.labels:
-            raise UsageError(f"{name}[{label}] names no label.", hint=f"the labels are {', '.join(answers.labels[:20])}")
+            raise UsageError(
+                f"{name}[{label}] names no label.", hint=f"the labels are {', '.join(answers.labels[:20])}"
+            )
         return getattr(Counts.of(answers), name)[..., answers.labels.index(label)]
 
     return measure

@@ -37,7 +37,9 @@ class Difference:
     n: int
 
 
-def intervals(names: Sequence[str], answers: Answers, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 42) -> list[Score]:
+def intervals(
+    names: Sequence[str], answers: Answers, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 42
+) -> list[Score]:
     """Return each metric's value and percentile interval.
 
     A resample in which a metric is undefined (the class has no row in it) is left out of its interval; when that is so in all of them the
@@ -55,7 +57,9 @@ def intervals(names: Sequence[str], answers: Answers, *, resamples: int = 1000, 
     return scores
 
 
-def compare(name: str, ours: Answers, theirs: Answers, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 42) -> Difference:
+def compare(
+    name: str, ours: Answers, theirs: Answers, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 42
+) -> Difference:
     """Return the difference of a metric between two systems that answered the same rows.
 
     Raises:
@@ -124,5 +128,7 @@ def _binomial_p(least: int, n: int) -> float:
     """Two-sided p of at most `least` of `n` at one half; logs of gamma, so that large n stay finite."""
     if not n:
         return 1.0
-    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(least + 1)]
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(least + 1)
+    ]
     return min(1.0, 2 * sum(math.exp(value) for value in logs))

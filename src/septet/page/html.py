@@ -33,7 +33,11 @@ def tag(name: str, *children: Child, **attributes: Any) -> Html:
         children: markup or text; text is escaped.
         attributes: values are escaped; floats are shortened to two decimals.
     """
-    shown = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None and value is not False)
+    shown = "".join(
+        f' {_name(key)}="{_value(value)}"'
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
     inside = join(children)
     if name in _VOID:
         return Html(f"<{name}{shown}>")
@@ -53,7 +57,14 @@ def join(children: Child) -> Html:
     return text(children)
 
 
-def table(head: list[Child], rows: Iterable[list[Child]], *, numeric: Iterable[int] = (), caption: str | None = None, class_: str | None = None) -> Html:
+def table(
+    head: list[Child],
+    rows: Iterable[list[Child]],
+    *,
+    numeric: Iterable[int] = (),
+    caption: str | None = None,
+    class_: str | None = None,
+) -> Html:
     """Return a table that scrolls sideways where it must.
 
     Args:
@@ -67,7 +78,13 @@ def table(head: list[Child], rows: Iterable[list[Child]], *, numeric: Iterable[i
     body = [tag("tr", cells("td", row)) for row in rows]
     return tag(
         "div",
-        tag("table", tag("caption", caption) if caption else None, tag("thead", tag("tr", cells("th", head, scope="col"))), tag("tbody", body), class_=class_),
+        tag(
+            "table",
+            tag("caption", caption) if caption else None,
+            tag("thead", tag("tr", cells("th", head, scope="col"))),
+            tag("tbody", body),
+            class_=class_,
+        ),
         class_="wide",
         tabindex="0",
         role="group",

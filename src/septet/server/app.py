@@ -149,7 +149,7 @@ class Guard:
 async def _predict(service: Service, request: Request) -> Response:
     started = time.monotonic()
     model, batcher = service.require_ready()
-    content = await body.read(_headers(request.scope), request.receive, service.settings)
+    content = await body.read(_headers(request.scope), request.receive, settings=service.settings)
     inputs = _inputs(strict.loads(content, service.settings.max_depth), service.settings.queue)
     rows = service.rows(model, inputs)
     try:
@@ -157,7 +157,7 @@ async def _predict(service: Service, request: Request) -> Response:
     except QueueFullError:
         message = "Too many inputs are waiting already."
         raise Refusal(429, "queue_full", message=message, retry_after_s=1) from None
-    predictions = await _answers(request.receive, futures, service)
+    predictions = await _answers(request.receive, futures, service=service)
     response = _json({"predictions": [p.to_json() for p in predictions], "model": model.to_json()})
     service.record(model, rows, predictions=predictions, seconds=time.monotonic() - started)
     return response
@@ -183,7 +183,9 @@ def _inputs(value: Any, most: int) -> list[Any]:
     return inputs
 
 
-async def _answers(receive: Any, futures: Sequence[asyncio.Future[Prediction]], service: Service) -> list[Prediction]:
+async def _answers(
+    receive: Any, futures: Sequence[asyncio.Future[Prediction]], *, service: Service
+) -> list[Prediction]:
     answers = asyncio.gather(*futures, return_exceptions=True)
     leaving = asyncio.ensure_future(_left(receive))
     timeout = service.settings.request_timeout_s
@@ -193,14 +195,14 @@ async def _answers(receive: Any, futures: Sequence[asyncio.Future[Prediction]], 
             if leaving.done():
                 raise ClientGoneError
             raise Refusal(504, "deadline", message=f"No answer within {timeout:g} seconds.", retry_after_s=1)
-        return [_checked(answer, i, service) for i, answer in enumerate(answers.result())]
+        return [_checked(answer, i, service=service) for i, answer in enumerate(answers.result())]
     finally:
         leaving.cancel()
         for future in futures:
             future.cancel()
 
 
-def _checked(answer: Prediction | BaseException, index: int, service: Service) -> Prediction:
+def _checked(answer: Prediction | BaseException, index: int, *, service: Service) -> Prediction:
     if isinstance(answer, DataError):
         raise unfit(answer, index)
     if isinstance(answer, asyncio.CancelledError):

@@ -9,7 +9,7 @@ from septet.server.refusal import ClientGoneError, Refusal
 from septet.server.settings import Settings
 
 
-async def read(headers: dict[str, list[str]], receive: Any, settings: Settings) -> bytes:
+async def read(headers: dict[str, list[str]], receive: Any, *, settings: Settings) -> bytes:
     """Return the body of a JSON request.
 
     Args:

@@ -68,7 +68,7 @@ class Metrics:
             "septet_log_records_dropped", "Requests the log could not take.", ["reason"], registry=registry
         )
 
-    def describe(self, name: str, sha256: str, labels: Sequence[str]) -> None:
+    def describe(self, name: str, sha256: str, *, labels: Sequence[str]) -> None:
         """State which model answers; its labels become the only label values of `septet_predictions_total`."""
         self.labels = frozenset(labels[:MAX_LABELS])
         self.model.labels(name, sha256).set(1)
@@ -80,7 +80,7 @@ class Metrics:
         self.requests.labels(method if method in METHODS else "other", path, str(status)).inc()
         self.request_seconds.labels(path).observe(seconds)
 
-    def predicted(self, label: str, tokens: int, truncated: int) -> None:
+    def predicted(self, label: str, *, tokens: int, truncated: int) -> None:
         """Count one answered input."""
         self.predictions.labels(label if label in self.labels else "other").inc()
         self.tokens.inc(tokens)

@@ -49,7 +49,7 @@ class Protocol(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self._service.settings.max_connections:
             self._service.metrics.connections_refused.inc()
-            self._end(503, "too_many_connections", "Too many connections are open.")
+            self._end(503, "too_many_connections", message="Too many connections are open.")
             return
         self._await_head()
 
@@ -93,18 +93,18 @@ class Protocol(H11Protocol):
         error = sys.exc_info()[1]
         status = getattr(error, "error_status_hint", 400)
         if status == 431:
-            self._end(431, "head_too_large", f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
+            self._end(431, "head_too_large", message=f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
         else:
-            self._end(status, "not_http", "The request is not valid HTTP/1.1.")
+            self._end(status, "not_http", message="The request is not valid HTTP/1.1.")
 
     def _await_head(self) -> None:
         wait_s = self._service.settings.header_timeout_s
         self._head_deadline = self.loop.call_later(wait_s, self._head_late, wait_s)
 
     def _head_late(self, wait_s: float) -> None:
-        self._end(408, "head_timeout", f"The request's head did not arrive within {wait_s:g} seconds.")
+        self._end(408, "head_timeout", message=f"The request's head did not arrive within {wait_s:g} seconds.")
 
-    def _end(self, status: int, code: str, message: str) -> None:
+    def _end(self, status: int, code: str, *, message: str) -> None:
         """Say why, where no answer has begun yet, and close."""
         self._clear()
         if not self.transport.is_closing() and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):

@@ -49,14 +49,14 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
             self.headers["retry-after"] = str(retry_after_s)
 
     def body(self) -> bytes:
-        return error_json(self.code, self.message, self.param)
+        return error_json(self.code, self.message, param=self.param)
 
 
 class ClientGoneError(Exception):
     """The client closed the connection; nobody waits for an answer."""
 
 
-def error_json(code: str, message: str, param: str | None = None) -> bytes:
+def error_json(code: str, message: str, *, param: str | None = None) -> bytes:
     """Return the one form in which every error is told."""
     return json.dumps({"error": {"code": code, "message": message, "param": param}}).encode()
 

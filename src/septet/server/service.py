@@ -154,7 +154,7 @@ class Service:
     def record(self, model: Model, rows: Sequence[Row], *, predictions: Sequence[Prediction], seconds: float) -> None:
         """Count and log the answered rows of one request."""
         for row, prediction in zip(rows, predictions, strict=True):
-            self.metrics.predicted(str(prediction.value), prediction.tokens, prediction.truncated)
+            self.metrics.predicted(str(prediction.value), tokens=prediction.tokens, truncated=prediction.truncated)
             if self._log is not None:
                 self._log.put(Record(row, prediction, seconds, model.sha256))
 
@@ -176,7 +176,7 @@ class Service:
             self._failed(error)
             return
         labels = [str(label) for label in getattr(model.predictor.task, "labels", [])]
-        self.metrics.describe(model.name, model.sha256, labels)
+        self.metrics.describe(model.name, model.sha256, labels=labels)
         self.model = model
         self._tasks.append(asyncio.create_task(batcher.run()))
         self._warmed()

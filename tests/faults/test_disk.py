@@ -1,0 +1,141 @@
+"""A full disk, and a disk that may not be written: one clear message, and the last good checkpoint is still there."""
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+import small
+from septet.engine import state as states
+from septet.engine.state import TrainState, load_latest, save
+from septet.errors import ResourceError, explain_foreign
+from septet.run import Run
+
+MASTERS = {"a": torch.arange(6.0)}
+MOMENTS = {"exp_avg.a": torch.ones(6)}
+
+
+class FullDisk:
+    """Every call that writes, by index; the n-th one fails as on a full disk."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int | None):
+        self.calls, self.fail_at = 0, fail_at
+        for owner, name in [(states, "_save_tensors"), (Path, "write_text"), (Path, "mkdir"), (Path, "rename"), (Path, "replace"), (os, "fsync")]:
+            monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
+
+    def counted(self, real):
+        def call(*args, **options):
+            self.calls += 1
+            if self.calls - 1 == self.fail_at:
+                raise OSError(errno.ENOSPC, "No space left on device", str(args[0]))
+            return real(*args, **options)
+
+        return call
+
+
+def test_a_checkpoint_survives_a_full_disk_at_every_call(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        counter = FullDisk(patch, None)
+        save(tmp_path, TrainState(step=1), MASTERS, MOMENTS)
+    assert counter.calls >= 10
+    for index in range(counter.calls):
+        with pytest.MonkeyPatch.context() as patch:
+            FullDisk(patch, index)
+            with pytest.raises(OSError, match="No space") as caught:
+                save(tmp_path, TrainState(step=2), {"a": torch.zeros(6)}, MOMENTS)
+        assert isinstance(explain_foreign(caught.value), ResourceError)
+        found = load_latest(tmp_path)
+        assert found.passed_over == [], f"call {index} left half a checkpoint under its final name"
+        # once it is renamed, the new one is whole; before, the old one is the newest
+        assert found.state.step in (1, 2)
+        assert torch.equal(found.masters["a"], MASTERS["a"] if found.state.step == 1 else torch.zeros(6))
+        assert not list(tmp_path.glob(".*")), f"call {index} left a temporary folder"
+        shutil.rmtree(tmp_path / "step-000002", ignore_errors=True)
+
+
+def test_a_small_file_is_whole_or_the_old_one(tmp_path):
+    run = Run(tmp_path / "run").create()
+    run.write_json("best.json", {"step": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", FullDisk(patch, 0).counted(os.fsync))
+        with pytest.raises(OSError, match="No space"):
+            run.write_json("best.json", {"step": 2})
+    assert run.read_json("best.json") == {"step": 1}
+    assert [p.name for p in run.path.iterdir()] == ["best.json"]
+
+
+def test_a_run_on_a_full_disk_can_be_resumed(tmp_path, monkeypatch):
+    """The disk fills at the third checkpoint; the run fails with one message, and goes on once there is space."""
+    from septet.train import train
+
+    source = small.recipe(tmp_path, epochs=1)
+    recipe, whole = small.begin(source, tmp_path / "whole")
+    train(recipe, whole)
+    recipe, run = small.begin(source, tmp_path / "full")
+    real, saves = states._save_tensors, []
+
+    def fail(tensors, path):
+        saves.append(path)
+        if len(saves) == 5:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "_save_tensors", fail)
+        with pytest.raises(OSError, match="No space") as caught:
+            train(recipe, run)
+    told = str(explain_foreign(caught.value))
+    assert "disk is full; what was saved before is kept" in told
+    assert "--run" in told
+    assert run.read_json("FAILED.json")["error"] == "OSError"
+    assert not run.done
+    assert load_latest(run.checkpoints).state.step == 4
+    train(recipe, run, resume=True)
+    assert (run.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
+    assert small.steps(run.path) == small.steps(whole.path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_really_full_disk_is_explained(small_disk):
+    """safetensors raises an error of its own, not an OSError."""
+    save(small_disk, TrainState(step=1), MASTERS, MOMENTS)
+    with pytest.raises(Exception, match="(?i)no space left") as caught:
+        save(small_disk, TrainState(step=2), {"a": torch.zeros(100_000)}, MOMENTS)
+    assert "disk is full" in str(explain_foreign(caught.value))
+    assert load_latest(small_disk).state.step == 1
+    assert not list(small_disk.glob(".*"))
+
+
+def test_a_read_only_place_is_explained(tmp_path, monkeypatch):
+    """As root permissions do not hold, so the call itself refuses."""
+    from septet.train import train
+
+    recipe, run = small.begin(small.recipe(tmp_path, epochs=1), tmp_path / "run")
+
+    def refuse(self, *args, **options):
+        raise PermissionError(errno.EROFS, "Read-only file system", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "append", refuse)
+        with pytest.raises(OSError, match="Read-only") as caught:
+            train(recipe, run)
+    explained = explain_foreign(caught.value)
+    assert isinstance(explained, ResourceError)
+    assert explained.exit_code == 1
+    assert "No permission to write" in str(explained)

@@ -1,0 +1,89 @@
+"""A process that has imported everything and computed nothing; each command forks a child that trains, and may be killed.
+
+Importing torch and transformers takes seconds, forking takes milliseconds. Nothing has used torch's threads before the fork, so
+the child is as good as a fresh process. One JSON command a line on standard input, one JSON answer a line on standard output:
+`{"recipe": {...}, "run": DIR, "resume": bool, "die_at": N or null}` -> `{"pid": ...}`, then `{"status": ...}` when it has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+WATCHED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
+
+
+def main() -> None:
+    import_everything()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            # pytest must not wait for a killed child's output
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os._exit(child(**command))
+        print(json.dumps({"pid": pid}), flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"status": status}), flush=True)
+
+
+def import_everything() -> None:
+    import pandas  # pyarrow does, where it is installed
+    import pyarrow.dataset
+    import pyarrow.parquet
+    import safetensors.torch
+    import torch
+    import torch.profiler
+    import transformers
+    import transformers.models.bert.modeling_bert
+    import transformers.models.bert.tokenization_bert
+
+    import septet.train
+    from septet import registry
+
+    for kind in ("task", "method", "metric"):
+        for name in registry.names(kind):
+            registry.part(kind, name)
+
+
+def child(*, recipe: dict[str, Any], run: str, resume: bool, die_at: int | None, count_to: str | None = None) -> int:
+    """Train; `die_at` kills this process with signal 9 at the n-th file operation in the run folder after training has begun."""
+    from septet.errors import SeptetError
+
+    counted = [0]
+    os.setpgid(0, 0)
+
+    def watch(event: str, args: tuple[Any, ...]) -> None:
+        if event in WATCHED and str(args[0]).startswith(run):
+            counted[0] += 1
+            if counted[0] == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    try:
+        from small import begin
+        from septet.train import train
+
+        loaded, opened = begin(recipe, Path(run))
+        train(loaded, opened, resume=resume and opened.started)
+    except SeptetError as error:
+        Path(run, "error.txt").write_text(str(error))
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    except BaseException:
+        Path(run, "error.txt").write_text(traceback.format_exc())
+        return 1
+    if count_to:
+        Path(count_to).write_text(str(counted[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""What happens around the steps: validations, early stopping, the best checkpoint, and which splits are opened."""
+
+import json
+import sys
+
+import pytest
+
+import small
+from septet import journey
+from septet.train import Course, evaluate_every
+
+PLATEAU = [0.5, 0.7, 0.8, 0.8, 0.801, 0.8, 0.9]
+DECLINE = [0.5, 0.9, 0.8, 0.7, 0.6, 0.5]
+
+
+def train(tmp_path, **changes):
+    source = small.recipe(tmp_path, metric="accuracy", save_every=None, **changes)
+    return journey.train(source, run=tmp_path / "run")
+
+
+def plant(monkeypatch, values):
+    """Let validation give these accuracies, one after the other."""
+    left = iter(values)
+    monkeypatch.setattr(Course, "score", lambda self: {"loss": 1.0, "accuracy": next(left)})
+
+
+def test_three_epochs_give_three_evaluations(tmp_path):
+    result = train(tmp_path, eval_every="epoch", epochs=3)
+    records = result.run.records("evaluations.jsonl")
+    assert [r["epoch"] for r in records] == [1.0, 2.0, 3.0]
+    assert result.steps == 24
+
+
+@pytest.mark.parametrize(("every", "steps"), [(10, [10, 20, 24]), (0.5, [4, 8, 12, 16, 20, 24]), (1.0, [8, 16, 24])])
+def test_steps_and_shares_of_an_epoch(tmp_path, every, steps):
+    result = train(tmp_path, eval_every=every)
+    assert [r["step"] for r in result.run.records("evaluations.jsonl")] == steps
+
+
+def test_an_int_counts_steps_and_a_float_epochs():
+    assert [evaluate_every(v, 40) for v in ("epoch", 1, 1.0, 0.25, 2.0)] == [40, 1, 40, 10, 80]
+
+
+@pytest.mark.parametrize(
+    ("planted", "stopping", "evaluations", "best"),
+    [
+        (PLATEAU, {"patience": 2, "min_delta": 0.01}, 5, 5),
+        (PLATEAU, {"patience": 2, "min_delta": 0.0}, 6, 5),
+        (DECLINE, {"patience": 3, "min_delta": 0.0}, 5, 2),
+        (DECLINE, {"patience": 1, "min_delta": 0.0}, 3, 2),
+        (DECLINE, None, 6, 2),
+    ],
+)
+def test_early_stopping_ends_at_the_stated_evaluation(tmp_path, monkeypatch, planted, stopping, evaluations, best):
+    plant(monkeypatch, planted)
+    result = train(tmp_path, eval_every=4, early_stopping=stopping)
+    assert len(result.run.records("evaluations.jsonl")) == evaluations
+    assert result.best == {"step": 4 * best, "metric": "accuracy", "value": planted[best - 1]}
+    assert result.stopped.startswith("early") == (stopping is not None and evaluations < 6)
+
+
+def test_the_best_weights_become_the_artifact(tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
+    plant(monkeypatch, DECLINE)
+    result = train(tmp_path, eval_every=4)
+    best = load_file(str(result.run.checkpoints / "best-000008" / "masters.safetensors"))
+    last = load_file(str(result.run.checkpoints / "step-000024" / "masters.safetensors"))
+    artifact = load_file(str(result.run.model / "model.safetensors"))
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    assert best[name].equal(artifact[name])
+    assert not last[name].equal(artifact[name])
+
+
+def test_max_time_stops_with_an_artifact(tmp_path, monkeypatch):
+    import septet.train as module
+
+    clock = iter(range(0, 100_000, 20))
+    monkeypatch.setattr(sys.modules["septet.train"].time, "perf_counter", lambda: float(next(clock)))
+    result = train(tmp_path, max_time="1m")
+    assert "max_time" in result.stopped
+    assert result.steps < 24
+    assert (result.run.model / "manifest.json").exists()
+    assert module is not None
+
+
+_opened: list[str] = []
+_watching = False
+
+
+def _watch(event, arguments):
+    if _watching and event == "open" and isinstance(arguments[0], (str, bytes)):
+        _opened.append(str(arguments[0]))
+
+
+def test_training_never_opens_the_test_split(tmp_path):
+    global _watching
+    source = small.recipe(tmp_path)
+    rows = (tmp_path / "validation.jsonl").read_text().replace("please", "kindly")
+    (tmp_path / "test.jsonl").write_text(rows.replace('"text": "', '"text": "held out '))
+    source["data"]["test"] = str(tmp_path / "test.jsonl")
+    journey.prepare(source, run=tmp_path / "first")
+    sys.addaudithook(_watch)
+    _opened.clear()
+    _watching = True
+    try:
+        journey.train(source, run=tmp_path / "run")
+    finally:
+        _watching = False
+    names = [path.rsplit("/", 1)[-1] for path in _opened]
+    assert "train.parquet" in names, "the watch must see what is opened"
+    assert "validation.parquet" in names
+    assert not [n for n in names if n.startswith("test")]
+
+
+def test_validation_is_cut_from_train_when_only_train_and_test_are_given(tmp_path):
+    source = small.recipe(tmp_path, count=80)
+    source["data"] = {"train": str(tmp_path / "train.jsonl"), "test": str(tmp_path / "validation.jsonl")}
+    result = journey.train(source, run=tmp_path / "run")
+    splits = result.run.read_json("data.json")["splits"]
+    ledger = result.run.read_json("data.json")["ledger"]
+    assert splits["validation"]["rows"] == 8
+    assert ledger["test"]["read"] == 12
+    assert ledger["validation"]["received"] == 8
+
+
+def test_validation_equal_to_test_stops_the_run_unless_allowed(tmp_path):
+    from septet.errors import CheckError
+
+    source = small.recipe(tmp_path)
+    (tmp_path / "test.jsonl").write_text((tmp_path / "validation.jsonl").read_text())
+    source["data"]["test"] = str(tmp_path / "test.jsonl")
+    source["data"]["overlap"] = "keep"
+    with pytest.raises(CheckError, match="validation-is-test"):
+        journey.train(source, run=tmp_path / "run")
+    source["data"]["allow"] = ["validation-is-test", "data-leak"]
+    assert journey.train(source, run=tmp_path / "again").steps == 24
+
+
+def test_a_resolved_recipe_gives_the_same_model(tmp_path):
+    first = journey.train(small.recipe(tmp_path), run=tmp_path / "run")
+    second = journey.train(first.run.path / "recipe.yaml", run=tmp_path / "again")
+    digests = [json.loads((r.run.model / "manifest.json").read_text())["files"]["model.safetensors"] for r in (first, second)]
+    assert digests[0] == digests[1]

@@ -1,0 +1,254 @@
+"""A finished run without a model: real prepared rows, a real recipe, invented curves, and a stand-in that answers with a chosen skill.
+
+`write(folder, labels=6)` gives the run; `answering(monkeypatch, skill=0.9)` puts the stand-in where `evaluate` looks for the model, and word counts
+where the features baseline looks for the checkpoint.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from septet.prepare import prepare
+from septet.recipe import Recipe
+from septet.run import Run
+from septet.tasks import Prediction
+from septet.tasks.classify import Classify
+
+BANK = [
+    "card arrival",
+    "card linking",
+    "exchange rate",
+    "card payment wrong rate",
+    "extra charge",
+    "pending cash",
+    "fiat currency",
+    "card delivery estimate",
+    "automatic top up",
+    "card not working",
+    "top up by card charge",
+    "lost or stolen card",
+    "age limit",
+    "pin blocked",
+    "contactless not working",
+    "top up limits",
+    "cancel transfer",
+    "card swallowed",
+    "beneficiary not allowed",
+    "declined transfer",
+    "cash withdrawal charge",
+    "edit details",
+    "get physical card",
+    "passcode forgotten",
+    "Apple Pay or Google Pay",
+    "verify identity",
+    "transfer fee",
+    "refund not showing",
+]
+SHARED = [
+    "please",
+    "can",
+    "you",
+    "help",
+    "me",
+    "with",
+    "my",
+    "the",
+    "a",
+    "to",
+    "is",
+    "it",
+    "why",
+    "how",
+    "when",
+    "i",
+    "you",
+    "do",
+    "have",
+    "this",
+    "what",
+]
+
+
+def label_names(count: int) -> list[str]:
+    if count == 2:
+        return ["negative", "positive"]
+    if count <= 6:
+        return ["delivery", "returns", "billing", "products", "account", "business"][:count]
+    return sorted((BANK + [f"{name} (second line)" for name in BANK] + [f"{name} abroad" for name in BANK])[:count])
+
+
+def table(labels: list[str], rows: int, *, seed: int = 0, hard: float = 1.2) -> list[dict[str, str]]:
+    """Return rows whose words tell the label about as well as `hard` leaves them."""
+    draw = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < rows:
+        label = labels[min(int(draw.random() ** 1.4 * len(labels)), len(labels) - 1)]
+        own = [f"{label.split()[0][:6]}{i}" for i in range(6)] + label.split()
+        words = [
+            draw.choice(SHARED if draw.random() < 0.6 else own)
+            if draw.random() > hard * 0.5
+            else draw.choice(labels).split()[0]
+            for _ in range(draw.randint(4, 22))
+        ]
+        found[" ".join(words).capitalize() + draw.choice(".?!")] = label
+    return [{"text": text, "label": label} for text, label in found.items()]
+
+
+def write(
+    folder: Path,
+    *,
+    labels: int | list[str] = 6,
+    rows: tuple[int, int, int] = (600, 100, 200),
+    steps: int = 190,
+    overrides: tuple[str, ...] = (),
+    tests: dict[str, list[dict[str, str]]] | None = None,
+    extra: list[dict[str, str]] | None = None,
+) -> Run:
+    """Write the run.
+
+    Args:
+        rows: of train, validation and test.
+        tests: test set -> rows, instead of one drawn like the others.
+        extra: more training rows.
+    """
+    names = label_names(labels) if isinstance(labels, int) else labels
+    every = table(names, sum(rows))
+    train = [*every[: rows[0]], *({"text": f"{name} of course", "label": name} for name in names), *(extra or [])]
+    tables = {"train": train, "validation": every[rows[0] : rows[0] + rows[1]]}
+    tables |= (
+        {f"test.{name}": value for name, value in tests.items()} if tests else {"test": every[rows[0] + rows[1] :]}
+    )
+    source: dict[str, Any] = {
+        "data": {"train": "shop_messages.csv"},
+        "task": {"name": "classify", "text": "text", "label": "label"},
+        "model": "starter",
+        "method": "full",
+    }
+    recipe = Recipe.load(
+        source, ["evaluate.bootstrap=200", *overrides], in_memory=tuple(name for name in tables if "." not in name)
+    )
+    run = Run(folder / "runs" / "20261120-1903-classify").create()
+    prepared = prepare(recipe, run, tables=tables)
+    task = Classify(recipe.task).learn(prepared.rows("train"))
+    filled = {
+        "train.lr": (5e-5, "the method's usual rate"),
+        "train.epochs": (5.0, "about 600 updates"),
+        "train.batch": (16, "few rows"),
+        "train.metric": (task.primary, "the primary metric of classify"),
+        "evaluate.metrics": (list(task.metrics), "the metrics of classify"),
+        "model.max_length": (64, "the longest training row has 61 tokens"),
+        "train.precision": ("fp32", "this processor multiplies fp32 fastest (measured)"),
+    }
+    recipe = recipe.filled(filled)
+    run.write_text("recipe.given.yaml", recipe.given)
+    run.write_text("recipe.yaml", recipe.to_yaml())
+    _curves(run, steps, len(task.labels))
+    run.write_json("costs.json", COSTS)
+    run.write_json("env.json", ENVIRONMENT)
+    run.finish()
+    return run
+
+
+def answering(monkeypatch: Any, *, skill: float = 0.9, on_train: float = 0.98) -> None:
+    """Let a stand-in answer instead of the run's model, and word counts instead of the base checkpoint."""
+    from septet.data.store import Prepared
+    from septet.model import features
+    from septet.model.predictor import Predictor
+
+    def load(folder: Path, device: str | None = None, code: Any = ()) -> StandIn:
+        run = Run(Path(folder).parent)
+        prepared = Prepared.of(run)
+        task = Classify(Recipe.load(run.path / "recipe.yaml").task).learn(prepared.rows("train"))
+        return StandIn(task, {row["_row"] for row in prepared.rows("train")}, skill, on_train)
+
+    monkeypatch.setattr(Predictor, "load", load)
+    monkeypatch.setattr(features, "Features", WordCounts)
+
+
+class StandIn:
+    """Answers rightly as often as its skill says, and is too sure of itself, as tuned models are."""
+
+    max_length = 64
+    calls = 0
+
+    def __init__(self, task: Classify, trained: set[int], skill: float, on_train: float):
+        self.task, self.trained, self.skill, self.on_train = task, trained, skill, on_train
+
+    def predict(self, rows: Any, **_: Any) -> list[Prediction]:
+        StandIn.calls += 1
+        return [self._one(row) for row in rows]
+
+    def _one(self, row: dict[str, Any]) -> Prediction:
+        rng = np.random.default_rng(zlib.crc32(str(row["text"]).encode()))
+        target = max(self.task.target(row), 0)
+        skill = self.on_train if row["_row"] in self.trained else self.skill
+        near = (target + int(rng.integers(1, 4))) % len(self.task.labels)
+        logits = rng.normal(0, 0.5, len(self.task.labels))
+        logits[target if rng.random() < skill else near] += rng.gamma(4.0, 1.1) + 1
+        scores = np.exp(logits) / np.exp(logits).sum()
+        named = dict(zip(self.task.labels, scores.tolist(), strict=True))
+        return Prediction(row["_row"], max(named, key=named.__getitem__), named)
+
+
+class WordCounts:
+    """Hashed word counts in place of a checkpoint's features."""
+
+    def __init__(self, model: str, **_: Any):
+        self.model = model
+
+    def encode(self, texts: list[str], listen: Any = None) -> np.ndarray:
+        found = np.zeros((len(texts), 48), np.float32)
+        for i, text in enumerate(texts):
+            for word in text.lower().split():
+                found[i, zlib.crc32(word.encode()) % 48] += 1
+        return found
+
+
+def _curves(run: Run, steps: int, num_labels: int) -> None:
+    rng = np.random.default_rng(1)
+    start = float(np.log(num_labels))
+    for step in range(1, steps + 1):
+        loss = start * np.exp(-4.5 * step / steps) * (1 + rng.normal(0, 0.12)) + 0.05 * rng.random()
+        run.append(
+            "steps.jsonl",
+            {
+                "step": step,
+                "loss": float(loss),
+                "lr": 5e-5,
+                "grad_norm": 1.0,
+                "tokens": 600,
+                "rows": 16,
+                "seconds": 0.1,
+            },
+        )
+    for epoch in range(1, 6):
+        loss = start * (0.22 + 0.75 * float(np.exp(-1.4 * epoch))) * (1 + 0.012 * epoch)
+        record = {
+            "step": steps * epoch // 5,
+            "epoch": float(epoch),
+            "split": "validation",
+            "loss": loss,
+            "log_loss": loss,
+        }
+        run.append(
+            "evaluations.jsonl",
+            record
+            | {"accuracy": 0.9 - 0.5 * float(np.exp(-1.1 * epoch)), "f1": 0.88 - 0.5 * float(np.exp(-1.1 * epoch))},
+        )
+    run.write_json("best.json", {"step": steps * 4 // 5, "metric": "accuracy", "value": 0.894})
+
+
+COSTS = {
+    "train_s": 83.4, "wall_s": 90.1, "rows": 3040, "tokens": 114000, "rows_per_s": 36.4, "tokens_per_s": 1367.0, "ceiling_share": 0.46, "padding_share": 0.03,
+    "peak_memory_bytes": 1288490188, "skipped_updates": 0,
+    "estimate": {"steps": 190, "rows_per_s": 38.0, "tokens_per_s": 1420.0, "train_s": 80.0, "low_s": 70.0, "high_s": 95.0, "memory_bytes": 1400000000, "disk_bytes": 600000000},
+}  # fmt: skip
+ENVIRONMENT = {
+    "cpu": {"name": "A processor", "cores": 2, "flags": ["avx2", "avx512f"]}, "memory_bytes": {"total": 25276514304, "available": 22136504320},
+    "accelerators": [], "platform": "Linux", "python": "3.11.7", "versions": {"septet": "0.1.0", "torch": "2.13.0"}, "frameworks": {},
+}  # fmt: skip

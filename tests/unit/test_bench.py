@@ -1,0 +1,230 @@
+"""The arithmetic of bench/: what counts, in which order, and the intervals. No timing and no training here."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO))
+
+from bench import classify, quality, rows, score, table  # noqa: E402
+from bench.jobs import Job, Learning, Tuning, in_turn  # noqa: E402
+from bench.ours import without_validation  # noqa: E402
+from bench.resample import difference  # noqa: E402
+from bench.search import candidates  # noqa: E402
+from bench.speed import Spread, Timing, ceiling_share, examples_per_s, ratio  # noqa: E402
+from septet.errors import SeptetError  # noqa: E402
+from septet.metrics import Answers  # noqa: E402
+from septet.recipe import Recipe  # noqa: E402
+
+LABELS = ["a", "b"]
+
+
+def answers(right: np.ndarray) -> Answers:
+    """Rows of two classes in turn, each answered right or not."""
+    targets = np.arange(len(right)) % 2
+    given = np.where(right, targets, 1 - targets)
+    return Answers(np.arange(len(right)), LABELS, targets, np.eye(2)[given] * 0.8 + 0.1)
+
+
+def wrong_at(n: int, *places: int) -> Answers:
+    right = np.ones(n, dtype=bool)
+    right[list(places)] = False
+    return answers(right)
+
+
+# ---- order ----
+
+
+def test_sides_are_measured_in_turn():
+    assert in_turn(["a", "b"], 3) == [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a"), (2, "b")]
+
+
+def test_compared_sides_stand_beside_each_other_and_learn_alike():
+    base = Job("trainer", "", "w", "r.yaml")
+    sides = classify.jobs(base, Learning(64, 2e-4, 1.0, 7), Tuning(sampling="group_by_length"))
+    assert [side.kind for side in sides] == ["trainer", "septet", "trainer", "septet", "septet"]
+    assert sides[0].learning == sides[1].learning
+    assert sides[2].learning == sides[3].learning
+    assert [side.learning and side.learning.batch for side in sides] == [8, 8, 64, 64, None]
+
+
+# ---- speed ----
+
+
+def test_warm_up_updates_count_neither_in_rows_nor_in_time():
+    made = [(8, 100, 120)] * 3 + [(8, 50, 60), (4, 30, 30)]
+    timing = Timing.of([1.0, 2.0, 3.0, 3.5, 4.0], made)
+    assert timing == Timing(updates=2, rows=12, tokens=80, padded=90, seconds=1.0)
+    assert timing.to_json()["rows_per_s"] == 12
+
+
+def test_batches_made_ahead_of_the_last_update_do_not_count():
+    assert Timing.of([1.0, 2.0, 3.0, 4.0], [(8, 10, 10)] * 9).rows == 8
+
+
+def test_a_run_that_is_all_warm_up_is_an_error():
+    with pytest.raises(ValueError, match="use more rows"):
+        Timing.of([1.0, 2.0, 3.0], [(8, 10, 10)] * 3)
+
+
+def test_the_clock_stands_still_during_validations():
+    # updates end at 2, 3, 10 and 11; the third took 1 s of its own after a validation of 6 s
+    assert without_validation([2.0, 3.0, 10.0, 11.0], {2}, [0.9, 0.9, 1.0, 0.9]) == [0.9, 1.9, 2.9, 3.9]
+
+
+def test_examples_are_counted_by_tokens_so_that_leaving_out_long_rows_gains_nothing():
+    even = {"tokens": 1000, "seconds": 10.0, "rows": 40}
+    short_rows_only = {"tokens": 1000, "seconds": 10.0, "rows": 80}
+    assert examples_per_s(even, 25.0) == examples_per_s(short_rows_only, 25.0) == 4.0
+
+
+def test_share_of_the_ceiling():
+    # 10 rows/s x 20 tokens x 1e9 operations of 400 GFLOP/s
+    assert ceiling_share(10.0, tokens_per_row=20.0, flops_per_token=1e9, gflops=400.0) == pytest.approx(0.5)
+
+
+def test_ratios_pair_the_repeats():
+    assert ratio([10.0, 30.0, 20.0], [5.0, 10.0, 20.0]) == Spread(2.0, 1.0, 3.0, 3)
+
+
+def test_search_tries_bf16_only_where_it_gains():
+    slow, fast = list(candidates(0.2, length=128)), list(candidates(5.0, length=128))
+    assert {tuning.precision for _, tuning in slow} == {"fp32"}
+    assert {tuning.precision for _, tuning in fast} == {"fp32", "bf16"}
+    assert len(set(slow)) == len(slow) == 8
+    assert len(list(candidates(0.2, length=128, compiled=True))) == 16
+
+
+# ---- quality ----
+
+
+def test_the_difference_is_that_of_the_means_over_seeds():
+    ours, theirs = [wrong_at(100), wrong_at(100, 1, 2)], [wrong_at(100, *range(4)), wrong_at(100, *range(6))]
+    found = difference("accuracy", ours, theirs)
+    assert found.ours == pytest.approx(0.99)
+    assert found.theirs == pytest.approx(0.95)
+    assert found.value == pytest.approx(0.04)
+    assert found.low < 0.04 < found.high
+    assert (found.rows, found.seeds) == (100, 2)
+
+
+def test_equal_systems_differ_by_nothing():
+    same = [wrong_at(200, *range(30))] * 3
+    found = difference("accuracy", same, same)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_rows_are_paired_and_seeds_are_not():
+    # the same rows wrong on both sides: only the seeds can spread the difference
+    spread = [wrong_at(100, *range(k)) for k in (0, 10, 20)]
+    found = difference("accuracy", spread, spread)
+    assert found.value == 0.0
+    assert found.low < -0.05
+    assert found.high > 0.05
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for trial in range(100):
+        ours, theirs = answers(rng.random(300) < 0.9), answers(rng.random(300) < 0.9)
+        found = difference("accuracy", [ours], [theirs], resamples=300, seed=trial)
+        inside += found.low <= 0 <= found.high
+    assert 88 <= inside <= 100
+
+
+def test_systems_that_answered_other_rows_are_refused():
+    with pytest.raises(ValueError, match="different rows"):
+        difference("accuracy", [wrong_at(10)], [wrong_at(11)])
+
+
+def test_several_test_splits_are_compared_together_and_apart():
+    two = {"test.x": wrong_at(10), "test.y": wrong_at(30, 0, 1, 2)}
+    found = quality.compared([two], [two])
+    assert list(found) == ["all", "test.x", "test.y"]
+    assert found["all"]["accuracy"].rows == 40
+    assert found["all"]["accuracy"].ours == pytest.approx(37 / 40)
+    assert list(quality.compared([{"test": wrong_at(10)}], [{"test": wrong_at(10)}])) == ["test"]
+
+
+def test_answers_come_back_from_their_file(tmp_path):
+    kept = {"test": wrong_at(20, 3), "test.more": wrong_at(6, 1)}
+    score.save(tmp_path / "a.npz", kept)
+    found = score.load(tmp_path / "a.npz")
+    assert list(found) == list(kept)
+    for split, each in kept.items():
+        assert found[split].labels == LABELS
+        assert (found[split].predicted == each.predicted).all()
+        assert (found[split].targets == each.targets).all()
+
+
+def test_a_kept_run_is_found_by_what_changes_its_result_and_nothing_else():
+    job = Job("trainer", "x", "here", "r.yaml", learning=Learning(64, 2e-4, 6.0, 42))
+    moved = Job("trainer", "x", "there", "r.yaml", launched=5.0, learning=job.learning)
+    other = Job("trainer", "x", "here", "r.yaml", learning=Learning(64, 2e-4, 6.0, 43))
+    assert quality.key(job, "code") == quality.key(moved, "code")
+    assert len({quality.key(job, "code"), quality.key(other, "code"), quality.key(job, "other code")}) == 3
+
+
+# ---- jobs, tables, recipes ----
+
+
+def test_a_job_survives_json():
+    job = Job("septet", "x", "w", "r.yaml", ("data.sample.train=5",), learning=Learning(8, 5e-5, 1.0, 42), rows=3)
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_learning_becomes_overrides_that_a_recipe_takes():
+    learning = Learning(8, 5e-5, 2.0, 7, warmup=0.0, weight_decay=0.0)
+    source = {"data": {"train": "t.csv"}, "task": {"name": "classify", "text": "a", "label": "b"}, "model": "starter"}
+    train = Recipe.load(source, learning.overrides()).train
+    assert (train.batch, train.lr, train.epochs, train.seed) == (8, 5e-5, 2.0, 7)
+    assert (train.warmup, train.weight_decay, train.clip) == (0.0, 0.0, 1.0)
+    own = Recipe.load(source, Learning(None, None, 1.0, 7, clip=None).overrides()).train
+    assert (own.batch, own.lr, own.clip) == (None, None, None)
+
+
+def test_the_table_aligns():
+    lines = table.markdown(["side", "n"], [["a long name", "1"], ["b", "1,000"]]).split("\n")
+    assert lines[0] == "| side        |     n |"
+    assert lines[1] == "| ----------- | ----: |"
+    assert lines[3] == "| b           | 1,000 |"
+
+
+def test_a_result_is_named_by_date_subject_and_machine(tmp_path):
+    cpu = {"name": "Intel(R) Xeon(R) Processor @ 2.50GHz", "cores": 2}
+    path = table.stem("classify-tweets", {"machine": {"cpu": cpu, "accelerators": []}}, tmp_path)
+    assert path.name.endswith("-classify-tweets-intel-xeon-processor-2-cores")
+    files = table.keep(path, {"a": 1}, "text")
+    assert json.loads(files[0].read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["tweets", "banking77", "sst2"])
+def test_the_recipes_fix_what_both_sides_must_share(name):
+    recipe = rows.recipe_file(name)
+    learning = rows.learning_of(recipe, seed=3)
+    assert learning.batch and learning.lr and learning.epochs
+    assert learning.seed == 3
+    assert rows.length_of(recipe) == 128
+    drawn = rows.overrides(recipe, train=100, validation=10, test=20)
+    assert "data.sample.train=100" in drawn
+    assert ("data.sample.validation=10" in drawn) == (name == "tweets")
+    Recipe.load(recipe, list(drawn))
+
+
+def test_all_rows_of_a_split_can_be_asked_for():
+    drawn = rows.overrides(rows.recipe_file("tweets"), train=None, validation=None, test="all")
+    assert drawn == ("data.sample.test=auto",)
+    sample = Recipe.load(rows.recipe_file("tweets"), list(drawn)).data.sample
+    assert sample is not None
+    assert (sample.test, sample.train is None) == (None, False)
+    assert rows.overrides(rows.recipe_file("banking77"), train=None, validation=None, test="all") == ()
+
+
+def test_a_recipe_that_is_not_there_is_named():
+    with pytest.raises((FileNotFoundError, SeptetError), match="no recipe"):
+        rows.recipe_file("no-such-data")
