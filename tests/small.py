@@ -10,7 +10,15 @@ from septet.run import Run
 from tiny import model_folder, rows
 
 
-def recipe(folder: Path, *, dropout: float = 0.1, count: int = 60, method: Any = "full", task: dict[str, Any] | None = None, **train: Any) -> dict[str, Any]:
+def recipe(
+    folder: Path,
+    *,
+    dropout: float = 0.1,
+    count: int = 60,
+    method: Any = "full",
+    task: dict[str, Any] | None = None,
+    **train: Any,
+) -> dict[str, Any]:
     """Write a tiny model and its data into a folder, and return a recipe on them: 24 updates, checkpoints every other one."""
     import json
 
@@ -23,11 +31,20 @@ def recipe(folder: Path, *, dropout: float = 0.1, count: int = 60, method: Any =
     return {
         "data": {"train": str(folder / "train.jsonl"), "validation": str(folder / "validation.jsonl")},
         "task": task or {"name": "classify", "text": "text", "label": "label"},
-        "model": {"name": str(model), "attention": "eager"},
+        "model": {"name": str(model), "attention": "eager", "max_length": 32},
         "method": method,
         "train": {
-            "epochs": 3, "batch": 8, "token_budget": 64, "lr": 2e-3, "save_every": 2, "eval_every": 6,
-            "precision": "fp32", "threads": 1, "device": "cpu", "metric": "log_loss", **train,
+            "epochs": 3,
+            "batch": 8,
+            "token_budget": 64,
+            "lr": 2e-3,
+            "save_every": 2,
+            "eval_every": 6,
+            "precision": "fp32",
+            "threads": 1,
+            "device": "cpu",
+            "metric": "log_loss",
+            **train,
         },
     }
 

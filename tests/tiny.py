@@ -19,11 +19,11 @@ from septet.tasks.classify import Classify, Options
 from septet.testing.tiny import checkpoint
 
 TEAMS = {
-    "money": "invoice refund charged twice money paid bill price".split(),
-    "post": "parcel late delivery courier box lost street door".split(),
-    "shop": "lamp broken size colour shoes screen blue battery".split(),
+    "money": ["invoice", "refund", "charged", "twice", "money", "paid", "bill", "price"],
+    "post": ["parcel", "late", "delivery", "courier", "box", "lost", "street", "door"],
+    "shop": ["lamp", "broken", "size", "colour", "shoes", "screen", "blue", "battery"],
 }
-FILLER = "hello please where is my the a it and you help today order i with still not".split()
+FILLER = ["hello", "please", "where", "is", "my", "the", "a", "it", "and", "you", "help", "today", "order", "i", "with", "still", "not"]
 
 
 def rows(count: int, seed: int = 0, *, longest: int = 14) -> list[dict[str, Any]]:
@@ -56,7 +56,15 @@ class Bench:
     clock: counted.DropoutClock
     rows: list[dict[str, Any]]
 
-    def planner(self, *, batch: int = 8, seed: int = 1, budget: int = 512, micro_batch: int | None = None, length: int | None = None) -> Planner:
+    def planner(
+        self,
+        *,
+        batch: int = 8,
+        seed: int = 1,
+        budget: int = 512,
+        micro_batch: int | None = None,
+        length: int | None = None,
+    ) -> Planner:
         return Planner([e.size for e in self.examples], batch, seed, budget, micro_batch, length)
 
     def source(self, planner: Planner) -> Examples:
@@ -73,18 +81,48 @@ class Bench:
         used = used_embedding_rows(self.model, self.examples) if compact else {}
         return AdamW(Masters(self.model, used), decay_groups(self.model, weight_decay), betas=(0.9, 0.999), eps=1e-8)
 
-    def steps(self, planner: Planner, optimizer: AdamW, *, total: int, lr: float = 1e-3, state: TrainState | None = None, until: int | None = None, clip: float | None = 1.0, scaled: bool = False) -> list[Any]:
+    def steps(
+        self,
+        planner: Planner,
+        optimizer: AdamW,
+        *,
+        total: int,
+        lr: float = 1e-3,
+        state: TrainState | None = None,
+        until: int | None = None,
+        clip: float | None = 1.0,
+        scaled: bool = False,
+    ) -> list[Any]:
         """Return the steps taken, up to step `until`."""
         found = []
         rates = Rates(lr, "linear", 2, total, clip)
-        for step in train_steps(self.model, self.task, optimizer, self.source(planner), state or TrainState(), rates=rates, clock=self.clock, scaled=scaled):
+        for step in train_steps(
+            self.model,
+            self.task,
+            optimizer,
+            self.source(planner),
+            state or TrainState(),
+            rates=rates,
+            clock=self.clock,
+            scaled=scaled,
+        ):
             found.append(step)
             if step.step == until:
                 break
         return found
 
 
-def bench(folder: Path, *, count: int = 32, seed: int = 0, options: dict[str, Any] | None = None, precision: str = "fp32", attention: str = counted.ATTENTION, method: Any = None, dropout: float | None = None) -> Bench:
+def bench(
+    folder: Path,
+    *,
+    count: int = 32,
+    seed: int = 0,
+    options: dict[str, Any] | None = None,
+    precision: str = "fp32",
+    attention: str = counted.ATTENTION,
+    method: Any = None,
+    dropout: float | None = None,
+) -> Bench:
     """Return a model from a tiny checkpoint with its head, ready for a step."""
     from septet.engine.device import place
 

@@ -148,11 +148,11 @@ def predict(folder: str | Path, source: Any, *, out: str | None = None, listen: 
     return journey.predict(folder, source, out=out, listen=listen)
 
 
-def monitor(folder: str | Path, *, log: str | None = None, listen: Listen = quiet) -> Any:
+def monitor(folder: str | Path, *, log: str | None = None, window: int | None = None, listen: Listen = quiet) -> Any:
     """Compare the requests that were served with the training profile."""
     from septet import journey
 
-    return journey.monitor(folder, log=log, listen=listen)
+    return journey.monitor(folder, log=log, window=window, listen=listen)
 
 
 def load(folder: str | Path, *, device: str | None = None, code: Sequence[str] = ()) -> Predictor:

@@ -91,6 +91,19 @@ def _shared(verb: Callable[..., Any]) -> Callable[..., Any]:
     )(verb)
 
 
+def _coded(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The plug-in files a model was made with; they are loaded before the verb begins."""
+
+    def load(_context: click.Context, _option: click.Parameter, files: tuple[str, ...]) -> None:
+        from septet import registry
+
+        for path in files:
+            registry.load_code(path)
+
+    told = "A Python file with a part of your own, as the model was made with."
+    return click.option("--code", multiple=True, expose_value=False, callback=load, metavar="FILE", help=told)(verb)
+
+
 def _recipe(verb: Callable[..., Any]) -> Callable[..., Any]:
     """What the verbs that start from a recipe take."""
     for option in (
@@ -202,6 +215,7 @@ def run(screen: Screen, recipe: str, overrides: tuple[str, ...], folder: str | N
 @septet.command()
 @click.argument("folder", metavar="DIR", shell_complete=complete.folders)
 @click.option("--on", metavar="DATA", help="Other labelled data to score instead of the run's test sets.")
+@_coded
 @_shared
 @click.pass_obj
 def evaluate(screen: Screen, folder: str, on: str | None) -> None:
@@ -216,6 +230,7 @@ def evaluate(screen: Screen, folder: str, on: str | None) -> None:
 @septet.command()
 @click.argument("folder", metavar="DIR", shell_complete=complete.folders)
 @click.option("--to", metavar="FOLDER", help="Where the packages go; deploy/ of the run without it.")
+@_coded
 @_shared
 @click.pass_obj
 def deploy(screen: Screen, folder: str, to: str | None) -> None:
@@ -231,6 +246,7 @@ def deploy(screen: Screen, folder: str, to: str | None) -> None:
 @click.argument("folder", metavar="DIR", shell_complete=complete.folders)
 @click.argument("source", metavar="INPUT", shell_complete=complete.files)
 @click.option("-o", "--out", metavar="OUT", help="File for the answers; standard output without it.")
+@_coded
 @_shared
 @click.pass_obj
 def predict(screen: Screen, folder: str, source: str, out: str | None) -> None:
@@ -247,6 +263,7 @@ def predict(screen: Screen, folder: str, source: str, out: str | None) -> None:
 @click.option("--host", metavar="HOST", help="Address to listen on; the recipe's without it.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port to listen on; 0 takes a free one.")
 @click.option("--log-text", is_flag=True, default=None, help="Keep the text of each request in the log.")
+@_coded
 @_shared
 @click.pass_obj
 def serve(screen: Screen, folder: str, host: str | None, port: int | None, log_text: bool | None) -> None:
@@ -260,15 +277,17 @@ def serve(screen: Screen, folder: str, host: str | None, port: int | None, log_t
 
 @septet.command()
 @click.argument("folder", metavar="DIR", shell_complete=complete.folders)
-@click.option("--log", metavar="FILE", help="The request log; the run's own without it.")
+@click.option("--log", metavar="FILE", help="The request log, or a table of texts; the run's own log without it.")
+@click.option("--window", type=click.IntRange(1), metavar="N", help="Only the newest N requests.")
+@_coded
 @_shared
 @click.pass_obj
-def monitor(screen: Screen, folder: str, log: str | None) -> None:
+def monitor(screen: Screen, folder: str, log: str | None, window: int | None) -> None:
     """Compare served requests with the training data; exit code 3 on drift."""
     from septet import journey
 
     with screen.progress() as listen:
-        result = journey.monitor(folder, log=log, listen=listen)
+        result = journey.monitor(folder, log=log, window=window, listen=listen)
     screen.result(result)
 
 

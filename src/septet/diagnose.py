@@ -193,7 +193,7 @@ def _less(signs: Signs, causes: list[str]) -> tuple[str, str]:
 
 
 def _facts_of_underfitting(signs: Signs) -> str:
-    facts = f"{signs.steps:,} updates at a rate of {signs.lr:g} took away {max(0.0, signs.learnt):.0%} of the labels' entropy"
+    facts = f"{signs.steps:,} updates at a rate of {signs.lr:g} removed {max(0.0, signs.learnt):.0%} of the uncertainty about the label"
     best = signs.best_baseline
     if signs.train_score is not None:
         facts += f"; on trained rows {signs.metric} is {number(signs.metric, signs.train_score, unit=True)}"

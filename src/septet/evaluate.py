@@ -265,7 +265,8 @@ class Examiner:
 
 
 def _not_beaten(split: str, metric: str, pair: dict[str, Any], *, share: str) -> Finding:
-    worse = pair["value"] < 0 if higher_is_better(metric) else pair["value"] > 0
+    higher = higher_is_better(metric)
+    worse = pair["high"] < 0 if higher else pair["low"] > 0
     verdict = "is worse than" if worse else "is not shown to be better than"
     low, high = (signed(metric, pair[end]).removesuffix(" points") for end in ("low", "high"))
     span = f"{signed(metric, pair['value'])} ({share} interval {low} to {high})"
@@ -285,7 +286,7 @@ def _unknown(split: Held) -> Finding | None:
     total = sum(counts.values())
     shown = ", ".join(f'"{label}" ({n:,})' for label, n in list(counts.items())[:5])
     return Finding(
-        "label-unknown",
+        "label-not-learnt",
         "warning",
         f"{split.name}: {total:,} of {len(split.rows):,} rows have a label the model does not know: {shown}. They count as wrong; the log loss leaves them out.",
         "train with rows of these labels, or remove the rows",

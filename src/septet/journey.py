@@ -171,11 +171,11 @@ def predict(folder: str | Path, source: Any, *, out: str | None = None, listen: 
     return verb(folder, source, out=out, listen=listen)
 
 
-def monitor(folder: str | Path, *, log: str | None = None, listen: Listen = quiet) -> Any:
+def monitor(folder: str | Path, *, log: str | None = None, window: int | None = None, listen: Listen = quiet) -> Any:
     """Stage 7: compare the requests that were served with the training profile."""
     from septet.monitor import monitor as verb
 
-    return verb(folder, log=log, listen=listen)
+    return verb(folder, log=log, window=window, listen=listen)
 
 
 def run_all(

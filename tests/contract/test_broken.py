@@ -59,7 +59,15 @@ class SubModule(Classify):
 
 class RandomEncode(Classify):
     def encode(self, rows: Any, processor: Any):
-        return [[dataclasses.replace(e, inputs={**e.inputs, "input_ids": [*e.inputs["input_ids"], 5 + next(counter) % 7]}) for e in found] for found in super().encode(rows, processor)]
+        return [
+            [
+                dataclasses.replace(
+                    e, inputs={**e.inputs, "input_ids": [*e.inputs["input_ids"], 5 + next(counter) % 7]}
+                )
+                for e in found
+            ]
+            for found in super().encode(rows, processor)
+        ]
 
 
 class TouchesRandomness(Classify):
@@ -70,7 +78,10 @@ class TouchesRandomness(Classify):
 
 class DependsOnNeighbours(Classify):
     def encode(self, rows: Any, processor: Any):
-        return [[dataclasses.replace(e, size=e.size + len(rows)) for e in found] for found in super().encode(rows, processor)]
+        return [
+            [dataclasses.replace(e, size=e.size + len(rows)) for e in found]
+            for found in super().encode(rows, processor)
+        ]
 
 
 class LosesRowIds(Classify):
@@ -117,7 +128,12 @@ class TurnsLabels(Classify):
 
     @classmethod
     def from_json(cls, value: Any):
-        return cls(Options(**value["options"]), sorted(value["labels"], reverse=True), value["class_weights"], value["max_length"])
+        return cls(
+            Options(**value["options"]),
+            sorted(value["labels"], reverse=True),
+            value["class_weights"],
+            value["max_length"],
+        )
 
 
 class UnknownMetric(Classify):
@@ -165,7 +181,9 @@ def test_a_broken_task_is_found(kind, promise):
 
 
 def broken_metric(**changes):
-    marks = {"low": 0, "high": 1, "better": "higher", "weighted": True} | {k: v for k, v in changes.items() if k != "function"}
+    marks = {"low": 0, "high": 1, "better": "higher", "weighted": True} | {
+        k: v for k, v in changes.items() if k != "function"
+    }
     made = changes["function"]
     copy = types.FunctionType(made.__code__, globals(), made.__name__)
     copy.__doc__ = made.__doc__
@@ -253,12 +271,37 @@ FIELD = 'size: int = Field(1, description="Something.")'
     [
         ("Sound", FIELD, "", None),
         ("Undocumented", "size: int = 1", "", "option size is documented"),
-        ("Nothing", FIELD, "    def attach(self, model):\n        return model.requires_grad_(False)", "something to learn"),
-        ("Forgetful", FIELD, "    def param_groups(self, model, weight_decay):\n        return super().param_groups(model, weight_decay)[:1]", "each learning parameter once"),
-        ("Decaying", FIELD, "    def param_groups(self, model, weight_decay):\n        return [{'names': [n for n, _ in model.named_parameters()], 'weight_decay': 0.1}]", "do not decay"),
-        ("Unmerged", FIELD, "    def merge(self, model):\n        model.classifier.weight.data.zero_()\n        return model", "same answers"),
+        (
+            "Nothing",
+            FIELD,
+            "    def attach(self, model):\n        return model.requires_grad_(False)",
+            "something to learn",
+        ),
+        (
+            "Forgetful",
+            FIELD,
+            "    def param_groups(self, model, weight_decay):\n        return super().param_groups(model, weight_decay)[:1]",
+            "each learning parameter once",
+        ),
+        (
+            "Decaying",
+            FIELD,
+            "    def param_groups(self, model, weight_decay):\n        return [{'names': [n for n, _ in model.named_parameters()], 'weight_decay': 0.1}]",
+            "do not decay",
+        ),
+        (
+            "Unmerged",
+            FIELD,
+            "    def merge(self, model):\n        model.classifier.weight.data.zero_()\n        return model",
+            "same answers",
+        ),
         ("Refusing", FIELD, "    def refuses(self, model):\n        return 'no'", "Finding or None"),
-        ("Unseeded", FIELD, "    def attach(self, model):\n        import numpy as np, torch\n        model.classifier.weight.data += torch.from_numpy(np.random.randn(*model.classifier.weight.shape)).float()\n        return model", "same new tensors"),
+        (
+            "Unseeded",
+            FIELD,
+            "    def attach(self, model):\n        import numpy as np, torch\n        model.classifier.weight.data += torch.from_numpy(np.random.randn(*model.classifier.weight.shape)).float()\n        return model",
+            "same new tensors",
+        ),
         ("Heavy", FIELD, "import torch", "readable without heavy packages"),
     ],
 )

@@ -14,7 +14,10 @@ TASKS = {
         ({"text": ["text", "label"], "label": "label"}, texts()),
     ],
 }
-METHODS = {"layers": [{}, {"count": 1}, {"names": ["*layer.1*"]}], "lora": [{}, {"rank": 2, "alpha": 8.0, "targets": ["query", "value"]}]}
+METHODS = {
+    "layers": [{}, {"count": 1}, {"names": ["*layer.1*"]}],
+    "lora": [{}, {"rank": 2, "alpha": 8.0, "targets": ["query", "value"]}],
+}
 
 
 @pytest.mark.parametrize("name", registry.names("task"))

@@ -11,14 +11,16 @@ from typing import Any
 
 import click
 import pytest
-import yaml
 from pages import PAGES, ROOT, blocks, commands, name
 
 from septet import registry
 from septet.cli import septet
 from septet.errors import SeptetError
 from septet.recipe import Recipe
+from septet.recipe.draft import read
 from septet.recipe.schema import SECTIONS
+
+FILES = ("html", "json", "jsonl", "parquet", "py", "safetensors", "sqlite", "yaml")  # `data.json` is a file, not a key
 
 
 def keys_of_commands() -> Iterator[tuple[str, str]]:
@@ -74,7 +76,9 @@ def test_commands_parse(page: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("command", [["rum", "recipe.yaml"], ["run", "recipe.yaml", "--fast"], ["serve", "runs/x", "--port", "many"]])
+@pytest.mark.parametrize(
+    "command", [["rum", "recipe.yaml"], ["run", "recipe.yaml", "--fast"], ["serve", "runs/x", "--port", "many"]]
+)
 def test_a_wrong_command_is_found(command: list[str]) -> None:
     with pytest.raises((click.ClickException, SeptetError)):
         parse(command)
@@ -89,13 +93,12 @@ def test_explained_keys_exist(page: str, key: str) -> None:
 def test_keys_in_sentences_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for found in re.finditer(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_]+(?:\.[a-z_]+)*)(?:[=:][^`]*)?`", prose):
-        if found[1].rpartition(".")[2] not in ("py", "yaml", "json", "parquet"):
+        if found[1].rpartition(".")[2] not in FILES:
             Recipe.explain(found[1])
 
 
 @pytest.mark.parametrize("text", recipes())
 def test_recipes_load(text: str, tmp_path: Path) -> None:
-    assert yaml.safe_load(text)
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     recipe = Recipe.load(path)
@@ -103,10 +106,12 @@ def test_recipes_load(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", recipes())
-def test_recipes_fit_the_schema(text: str) -> None:
+def test_recipes_fit_the_schema(text: str, tmp_path: Path) -> None:
     import jsonschema
 
-    jsonschema.validate(yaml.safe_load(text), Recipe.json_schema())
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    jsonschema.validate(read(path).values, Recipe.json_schema())
 
 
 @pytest.mark.usefixtures("own_parts")
@@ -128,7 +133,10 @@ def test_python_parses(page: Path) -> None:
 
 def test_the_readme_has_the_two_commands() -> None:
     lines = [line for text in blocks(ROOT / "README.md", "sh") for line in io.StringIO(text).read().split("\n")]
-    assert "python3 -m venv .venv && . .venv/bin/activate && pip install -e '.[starter,serve]' && septet run recipes/quickstart.yaml" in lines
+    assert (
+        "python3 -m venv .venv && . .venv/bin/activate && pip install -e '.[starter,serve]' && septet run recipes/quickstart.yaml"
+        in lines
+    )
     assert "pip install -e '.[dev]' && pytest -q -n 2" in lines
 
 
@@ -143,6 +151,11 @@ def slugs() -> dict[str, str]:
     found = {}
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args and isinstance(node.args[0], ast.Constant):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == "Finding"
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 found[str(node.args[0].value)] = name(path)
     return found

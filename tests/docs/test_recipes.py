@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pages import ROOT, name
 
 from septet.recipe import Recipe
+from septet.recipe.draft import read
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 SHARED = Path(os.environ.get("SEPTET_SHARED") or ROOT.parent / "shared")
@@ -19,15 +19,26 @@ ROWS = 64
 SMALL = (
     "train.max_steps=3",
     "train.epochs=null",
-    f"data.sample.train={ROWS}",
-    f"data.sample.validation={ROWS}",
-    f"data.sample.test={ROWS}",
     "model.max_length=32",
     "evaluate.baselines=[majority]",
     "evaluate.bootstrap=100",
     "train.precision=fp32",
     "train.threads=1",
 )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all runs: recipes on the same data share their prepared rows."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def small(path: Path) -> list[str]:
+    """Return the overrides that make a recipe small; only a split that is given can be sampled."""
+    data = Recipe.load(path).data
+    given = [split for split in ("train", "validation", "test") if getattr(data, split) is not None]
+    own = Recipe.load(path).folder.joinpath(data.files("train")[0]).exists() and "train" in given and len(given) == 1
+    return [*SMALL, *(f"data.sample.{split}={8 * ROWS if own else ROWS}" for split in given)]
 
 
 def needs(path: Path) -> None:
@@ -42,7 +53,7 @@ def test_loads_and_fits_the_schema(path: Path) -> None:
     import jsonschema
 
     assert Recipe.load(path).task.name == "classify"
-    jsonschema.validate(yaml.safe_load(path.read_text()), Recipe.json_schema())
+    jsonschema.validate(read(path).values, Recipe.json_schema())
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
@@ -55,14 +66,14 @@ def test_says_what_its_data_stand_for(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
-def test_trains_at_small_size(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trains_at_small_size(path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs(path)
     monkeypatch.setenv("SEPTET_SHARED", str(SHARED))
     from septet import journey
     from septet.run import Run
 
-    folder = tmp_path / "run"
-    trained = journey.train(path, SMALL, run=folder)
+    folder = runs / path.stem
+    trained = journey.train(path, small(path), run=folder)
     assert trained.steps == 3
     scores = journey.evaluate(folder).scores
     assert {line["who"] for line in scores} == {"tuned", "majority"}
@@ -70,7 +81,11 @@ def test_trains_at_small_size(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     page = (folder / "report.html").read_text()
     assert "http://" not in re.sub(r'xmlns="[^"]*"', "", page)
     told = (ROOT / "docs" / "reference" / "run-directory.md").read_text()
-    untold = [each.name for each in Run(folder).path.iterdir() if not each.name.startswith(".") and f"`{each.name}" not in told]
+    untold = [
+        each.name
+        for each in Run(folder).path.iterdir()
+        if not each.name.startswith(".") and f"`{each.name}" not in told
+    ]
     assert not untold, "docs/reference/run-directory.md does not name every file of a run"
 
 
@@ -100,7 +115,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def value(run: Path, split: str, metric: str, who: str = "tuned") -> float:
     from septet.run import Run
 
-    found = [line for line in Run(run).records("scores.jsonl") if (line["split"], line["metric"], line["who"]) == (split, metric, who)]
+    found = [
+        line
+        for line in Run(run).records("scores.jsonl")
+        if (line["split"], line["metric"], line["who"]) == (split, metric, who)
+    ]
     assert len(found) == 1
     return found[0]["value"]
 

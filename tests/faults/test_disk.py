@@ -24,7 +24,14 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int | None):
         self.calls, self.fail_at = 0, fail_at
-        for owner, name in [(states, "_save_tensors"), (Path, "write_text"), (Path, "mkdir"), (Path, "rename"), (Path, "replace"), (os, "fsync")]:
+        for owner, name in [
+            (states, "_save_tensors"),
+            (Path, "write_text"),
+            (Path, "mkdir"),
+            (Path, "rename"),
+            (Path, "replace"),
+            (os, "fsync"),
+        ]:
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
 
     def counted(self, real):
@@ -106,7 +113,10 @@ def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     mount = shutil.which("mount")
-    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True).returncode:
+    if (
+        mount is None
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True).returncode
+    ):
         pytest.skip("mounting a small file system needs root")
     yield place
     subprocess.run(["umount", str(place)], check=True)

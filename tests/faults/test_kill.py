@@ -29,8 +29,18 @@ HERE = Path(__file__).parent
 
 class Zygote:
     def __init__(self):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
-        self.process = subprocess.Popen([sys.executable, str(HERE / "zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]),
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "zygote.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         assert self.read(120) == {"ready": True}
 
     def read(self, wait_s: float = 60) -> Any:
@@ -38,8 +48,22 @@ class Zygote:
         assert ready, "the forked process does not end"
         return json.loads(self.process.stdout.readline())
 
-    def start(self, recipe: dict[str, Any], run: Path, *, resume: bool, die_at: int | None = None, count_to: Path | None = None) -> int:
-        command = {"recipe": recipe, "run": str(run), "resume": resume, "die_at": die_at, "count_to": count_to and str(count_to)}
+    def start(
+        self,
+        recipe: dict[str, Any],
+        run: Path,
+        *,
+        resume: bool,
+        die_at: int | None = None,
+        count_to: Path | None = None,
+    ) -> int:
+        command = {
+            "recipe": recipe,
+            "run": str(run),
+            "resume": resume,
+            "die_at": die_at,
+            "count_to": count_to and str(count_to),
+        }
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
         return self.read()["pid"]
@@ -82,7 +106,11 @@ def same(run: Path, other: Path) -> None:
     assert small.steps(run) == small.steps(other)
     assert Run(run).records("evaluations.jsonl") == Run(other).records("evaluations.jsonl")
     assert json.loads((run / "best.json").read_text()) == json.loads((other / "best.json").read_text())
-    left = [p.name for p in [*run.iterdir(), *(run / "checkpoints").iterdir()] if p.name.startswith(".") and p.name != ".lock"]
+    left = [
+        p.name
+        for p in [*run.iterdir(), *(run / "checkpoints").iterdir()]
+        if p.name.startswith(".") and p.name != ".lock"
+    ]
     assert left == [], "a finished run leaves no temporary files"
 
 
@@ -123,7 +151,9 @@ def test_killed_after_an_update(zygote, unbroken, points):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(zygote.read()["status"])
-        assert status == -signal.SIGKILL, (run / "error.txt").read_text() if (run / "error.txt").exists() else "the run was over before it was killed"
+        assert status == -signal.SIGKILL, (
+            (run / "error.txt").read_text() if (run / "error.txt").exists() else "the run was over before it was killed"
+        )
     assert zygote.train(recipe, run, resume=True) == 0
     same(run, folder / "unbroken")
 

@@ -34,17 +34,7 @@ def main() -> None:
 
 
 def import_everything() -> None:
-    import pandas  # pyarrow does, where it is installed
-    import pyarrow.dataset
-    import pyarrow.parquet
-    import safetensors.torch
-    import torch
-    import torch.profiler
-    import transformers
-    import transformers.models.bert.modeling_bert
-    import transformers.models.bert.tokenization_bert
 
-    import septet.train
     from septet import registry
 
     for kind in ("task", "method", "metric"):
@@ -67,8 +57,8 @@ def child(*, recipe: dict[str, Any], run: str, resume: bool, die_at: int | None,
 
     sys.addaudithook(watch)
     try:
-        from small import begin
         from septet.train import train
+        from small import begin
 
         loaded, opened = begin(recipe, Path(run))
         train(loaded, opened, resume=resume and opened.started)

@@ -74,7 +74,9 @@ def test_dropout_was_on(folders):
 @pytest.mark.parametrize("split", list(SPLITS)[1:])
 def test_bf16_gradients(folders, split):
     _, whole, _ = gradients(bench(folders["bert"], count=8, precision="bf16"), SPLITS["1 of 8"])
-    _, parts, _ = gradients(bench(folders["bert"], count=8, precision="bf16"), SPLITS[split], length=60 if "padded" in split else None)
+    _, parts, _ = gradients(
+        bench(folders["bert"], count=8, precision="bf16"), SPLITS[split], length=60 if "padded" in split else None
+    )
     assert 0 < distance(parts, whole) <= 2e-2
 
 

@@ -55,4 +55,3 @@ def test_saving_does_not_disturb(tiny_dropout_bert, tmp_path):
         steps += b.steps(b.planner(budget=60), optimizer, total=12, state=state, until=i)
         states.save(tmp_path, state, optimizer.masters.state(), optimizer.state())
     assert key(steps) == key(expected)
-

@@ -29,7 +29,7 @@ def trained(request, tmp_path_factory):
 
 
 def test_pipeline_gives_the_same_answers(trained):
-    texts = [row["text"] for row in rows(20, seed=5)]
+    texts = [row["text"] for row in rows(20, seed=5, longest=5)]
     ours = Predictor.load(trained.model).predict(texts)
     pipe = transformers.pipeline("text-classification", model=str(trained.model), top_k=None)
     for prediction, theirs in zip(ours, pipe(texts), strict=True):
@@ -50,16 +50,28 @@ def test_the_stored_weights_are_the_best_ones_of_training(trained):
     labels = predictor.task.labels
     predictions = predictor.predict(held_out)
     scores = np.array([[p.scores[label] for label in labels] for p in predictions])
-    answers = Answers(np.arange(len(scores)), labels, np.array([predictor.task.target(row) for row in held_out]), scores)
-    assert compute(["log_loss"], answers)["log_loss"] == pytest.approx(trained.read_json("best.json")["value"], abs=1e-5)
+    answers = Answers(
+        np.arange(len(scores)), labels, np.array([predictor.task.target(row) for row in held_out]), scores
+    )
+    assert compute(["log_loss"], answers)["log_loss"] == pytest.approx(
+        trained.read_json("best.json")["value"], abs=1e-5
+    )
 
 
 def test_save_and_load_again(trained, tmp_path):
     from septet.model.artifact import open_artifact, write_artifact
 
     one = open_artifact(trained.model)
-    write_artifact(tmp_path / "copy", model=one.model, task=one.task, processor=one.processor, clean=small.no_cleaning(), dtype="float32", card="")
-    texts = [row["text"] for row in rows(10, seed=6)]
+    write_artifact(
+        tmp_path / "copy",
+        model=one.model,
+        task=one.task,
+        processor=one.processor,
+        clean=small.no_cleaning(),
+        dtype="float32",
+        card="",
+    )
+    texts = [row["text"] for row in rows(10, seed=6, longest=5)]
     first, again = (Predictor.load(folder).predict(texts) for folder in (trained.model, tmp_path / "copy"))
     assert [p.scores for p in first] == [p.scores for p in again]
 

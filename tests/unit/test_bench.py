@@ -10,8 +10,9 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
-from bench import classify, quality, rows, score, table  # noqa: E402
+from bench import classify, plot, quality, rows, score, table  # noqa: E402
 from bench.jobs import Job, Learning, Tuning, in_turn  # noqa: E402
+from bench.launch import JobError  # noqa: E402
 from bench.ours import without_validation  # noqa: E402
 from bench.resample import difference  # noqa: E402
 from bench.search import candidates  # noqa: E402
@@ -97,6 +98,75 @@ def test_search_tries_bf16_only_where_it_gains():
     assert {tuning.precision for _, tuning in fast} == {"fp32", "bf16"}
     assert len(set(slow)) == len(slow) == 8
     assert len(list(candidates(0.2, length=128, compiled=True))) == 16
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine on which each process answers at once: seconds by rows per update and order; eager attention does not run."""
+    told: list[Job] = []
+    cpu = {"name": "A CPU", "cores": 2, "flags": []}
+    versions = dict.fromkeys(("septet", "torch", "transformers", "accelerate"), "1")
+    facts = {
+        "machine": {"cpu": cpu, "accelerators": [], "versions": versions},
+        "ceiling_gflops": {"fp32": 100.0, "bf16": 20.0, "tokens": 1024, "hidden": 384, "inner": 1536},
+        "best_gflops": 100.0,
+        "bf16_gain": 0.2,
+        "threads": 2,
+        "flops_per_token": 1e7,
+        "tokens_per_row": 10.0,
+        "date": "today",
+    }
+
+    def launch(job: Job) -> dict:
+        told.append(job)
+        if job.tuning.attention == "eager":
+            raise JobError("it does not run")
+        batch = 16 if job.learning is None or job.learning.batch is None else job.learning.batch
+        seconds = 100.0 / batch / (2 if job.tuning.sampling == "group_by_length" or job.kind == "septet" else 1)
+        timing = {"tokens": 1000, "seconds": seconds, "rows": 100}
+        found = {"timing": timing, "peak_bytes": 2**30, "wall_s": 5.0, "start_s": 1.0, "updates": 9}
+        score = {"value": 0.9, "low": 0.8, "high": 1.0, "n": 100}
+        return {**found, "scores": {"test": {"accuracy": score, "f1": score}}} if job.score else found
+
+    ready = ({"splits": {"train": 3000, "test": 100}, "sha256": {}, "prepared": "p"}, facts)
+    monkeypatch.setattr(classify, "launch", launch)
+    monkeypatch.setattr("bench.search.launch", launch)
+    monkeypatch.setattr(rows, "ready", lambda *_: ready)
+    return told
+
+
+def options(work: Path, *, search: bool) -> classify.Options:
+    return classify.Options("tweets", 3, 3000, None, 100, 1.0, 42, search, 640, False, 32, Tuning(), True, work)
+
+
+def test_the_search_gives_trainer_its_fastest_settings_and_records_all(machine, tmp_path):
+    result = classify.measure(options(tmp_path, search=True), lambda text: None)
+    assert len(result["search"]) == 8
+    assert sum("error" in tried for tried in result["search"]) == 4
+    best = [job for job in machine if job.name == "trainer-best"]
+    assert len(best) == 3
+    assert best[0].tuning == Tuning(sampling="group_by_length", attention="sdpa")
+    assert best[0].learning is not None and best[0].learning.batch == 64
+    assert "fastest of 8 settings tried" in classify.text(result)
+
+
+def test_the_table_has_every_side_with_ratios_of_the_right_pairs(machine, tmp_path):
+    result = classify.measure(options(tmp_path, search=False), lambda text: None)
+    order = [job.name for job in machine]
+    sides = ["trainer-default", "septet, batch 8", "trainer-best", "septet, batch 32", "septet, own defaults"]
+    assert order == [*sides * 3, "article"]
+    assert result["sides"][0]["examples_per_s"] == {"median": 8.0, "low": 8.0, "high": 8.0, "n": 3}
+    assert {name: r["median"] for name, r in result["ratios"].items()} == {
+        "septet, batch 8 / trainer-default": 2.0,
+        "septet, batch 32 / trainer-best": 2.0,
+        "septet, own defaults / trainer-default": 4.0,
+        "septet, own defaults / trainer-best": 1.0,
+    }
+    lines = classify.text(result).split("\n")
+    assert [line.split("|")[1].strip() for line in lines[2:8]] == [*sides, "article"]
+    assert [cell.strip() for cell in lines[7].split("|")[6:9]] == ["-", "-", "-"]
+    json.dumps(result)
+    assert plot.draw(result, tmp_path / "p.svg").read_text().count("<svg") == 1
 
 
 # ---- quality ----

@@ -76,7 +76,7 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     reading = Reading("auto", recipe.data.encoding, recipe.data.delimiter)
     rows = schema.extract(read(source, reading=reading, name=name), without_group=True)
     rows.texts, _ = clean_texts(rows.texts, Cleaning.of(recipe.data.clean))
-    without_label = [label is None for label in rows.labels]
+    without_label = [label is None or not label.strip() for label in rows.labels]
     without_text = [not all(texts) for texts in rows.texts]
     kept = [i for i in range(len(rows)) if not without_label[i] and not without_text[i]]
     dropped = {

@@ -90,7 +90,8 @@ class Lora:
         """Write the adapter alone, in peft's own format, with `base.json`: which checkpoint it belongs to."""
         # peft records the path the base was loaded from; a name means the same elsewhere
         model.peft_config["default"].base_model_name_or_path = base["name"]
-        model.save_pretrained(str(folder), safe_serialization=True)
+        # left to itself, peft asks the hub for the base's config to compare vocabularies; adapters never hold embeddings here
+        model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's empty card
         (folder / "base.json").write_text(json.dumps(base, indent=2) + "\n")
 

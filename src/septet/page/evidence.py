@@ -278,7 +278,10 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
         if isinstance(value, dict):
             yield f"{key.replace('_', ' ')} " + " · ".join(f"{name}: {100 * v:.1f}" for name, v in value.items())
         else:
-            yield f"{key} {value:,.4g}" if isinstance(value, (int, float)) else f"{key} {value}"
+            shown = (
+                f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if isinstance(value, float) else str(value)
+            )
+            yield f"{key} {shown}"
 
 
 def _flat(facts: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

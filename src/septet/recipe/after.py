@@ -80,7 +80,7 @@ class Serve(Block):
         5.0, "Longest wait for more requests to share a pass.", unit="milliseconds", why="below what a caller notices"
     )
     queue: Count = key(
-        256, "Requests that may wait; more are refused with status 503.", unit="requests", why="a few seconds of work"
+        256, "Requests that may wait; more are refused with status 429.", unit="requests", why="a few seconds of work"
     )
     max_body_bytes: Count = key(
         1_000_000,

@@ -12,9 +12,9 @@ from septet.testing.tiny import checkpoint
 
 SEED = 7
 _WORDS = {
-    "late": "parcel late courier delayed where".split(),
-    "money": "refund invoice charged twice price".split(),
-    "broken": "lamp broken cracked dead screen".split(),
+    "late": ["parcel", "late", "courier", "delayed", "where"],
+    "money": ["refund", "invoice", "charged", "twice", "price"],
+    "broken": ["lamp", "broken", "cracked", "dead", "screen"],
 }
 
 

@@ -44,20 +44,40 @@ def require(kept: bool, what: str, *, expected: object, received: object) -> Non
 def check_file(module: ModuleType) -> None:
     """A part's file says what it is, documents every option, and can be read without torch."""
     first = (module.__doc__ or "").strip().split("\n")[0]
-    require(len(first) > 10, "The file's docstring has a first line: its entry in `septet list`.", expected="one sentence", received=repr(first))
+    require(
+        len(first) > 10,
+        "The file's docstring has a first line: its entry in `septet list`.",
+        expected="one sentence",
+        received=repr(first),
+    )
     options = getattr(module, "Options", None)
     if options is not None:
         check_options(options)
     found = _imports(module)
-    require(not found, "The file is readable without heavy packages: they are imported inside functions.", expected=f"none of {', '.join(_HEAVY)}", received=found)
+    require(
+        not found,
+        "The file is readable without heavy packages: they are imported inside functions.",
+        expected=f"none of {', '.join(_HEAVY)}",
+        received=found,
+    )
 
 
 def check_options(options: Any) -> None:
     """Every option is described, and an unknown one is refused."""
     require(bool((options.__doc__ or "").strip()), "Options has a docstring.", expected="one sentence", received="none")
     for name, field in options.model_fields.items():
-        require(bool(field.description), f"The option {name} is documented.", expected="a description: meaning, unit, range, when to change it", received="none")
-    require(options.model_config.get("extra") == "forbid", "Options refuses unknown keys.", expected='extra="forbid"', received=options.model_config.get("extra"))
+        require(
+            bool(field.description),
+            f"The option {name} is documented.",
+            expected="a description: meaning, unit, range, when to change it",
+            received="none",
+        )
+    require(
+        options.model_config.get("extra") == "forbid",
+        "Options refuses unknown keys.",
+        expected='extra="forbid"',
+        received=options.model_config.get("extra"),
+    )
 
 
 def _imports(module: ModuleType) -> str:
@@ -65,5 +85,7 @@ def _imports(module: ModuleType) -> str:
     inside = module.__name__.startswith("septet.")
     code = _IMPORT.format(path="" if inside else path, name=module.__name__, heavy=_HEAVY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
-    require(done.returncode == 0, "The file imports in a fresh process.", expected="no error", received=done.stderr[-400:])
+    require(
+        done.returncode == 0, "The file imports in a fresh process.", expected="no error", received=done.stderr[-400:]
+    )
     return done.stdout.strip()

@@ -22,9 +22,21 @@ def check_metric(metric: str | Callable[..., Any]) -> None:
     """
     function: Any = registry.part("metric", metric) if isinstance(metric, str) else metric
     name = metric if isinstance(metric, str) else metric.__name__
-    require(bool((function.__doc__ or "").strip()), f"{name} has a docstring.", expected="one sentence", received="none")
-    require(hasattr(function, "range"), f"{name} is marked with @metric.", expected="a range and a direction", received="neither")
-    require(function.better in ("higher", "lower"), f"{name} says which direction is better.", expected="higher or lower", received=function.better)
+    require(
+        bool((function.__doc__ or "").strip()), f"{name} has a docstring.", expected="one sentence", received="none"
+    )
+    require(
+        hasattr(function, "range"),
+        f"{name} is marked with @metric.",
+        expected="a range and a direction",
+        received="neither",
+    )
+    require(
+        function.better in ("higher", "lower"),
+        f"{name} says which direction is better.",
+        expected="higher or lower",
+        received=function.better,
+    )
     for seed in range(12):
         answers = _answers(seed)
         value = _value(function, answers, name)
@@ -32,7 +44,12 @@ def check_metric(metric: str | Callable[..., Any]) -> None:
         _check_repeats(function, answers, name)
         best = _value(function, _perfect(answers), name)
         worse = value > best + 1e-9 if function.better == "higher" else value < best - 1e-9
-        require(not worse or math.isnan(value), f"{name} is best when every answer is right.", expected=f"at best {best}", received=value)
+        require(
+            not worse or math.isnan(value),
+            f"{name} is best when every answer is right.",
+            expected=f"at best {best}",
+            received=value,
+        )
     for answers in (_one_row(), _unknown_only()):
         _value(function, answers, name)
 
@@ -41,7 +58,12 @@ def _value(function: Any, answers: Answers, name: str) -> float:
     value, again = float(function(_fresh(answers))), float(function(_fresh(answers)))
     require(value == again or math.isnan(value), f"{name} is deterministic.", expected=value, received=again)
     low, high = function.range
-    require(math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, f"{name} stays in its range.", expected=f"{low} to {high}", received=value)
+    require(
+        math.isnan(value) or low - 1e-9 <= value <= high + 1e-9,
+        f"{name} stays in its range.",
+        expected=f"{low} to {high}",
+        received=value,
+    )
     return value
 
 
@@ -58,10 +80,20 @@ def _check_repeats(function: Any, answers: Answers, name: str) -> None:
     counts = rng.integers(0, 4, (3, len(answers))).astype(np.float64)
     counts[:, 0] = 1
     together = np.asarray(function(answers.weighted(counts)), dtype=np.float64)
-    require(together.shape == (3,), f"{name} takes several resamples at once.", expected="shape (3,)", received=together.shape)
+    require(
+        together.shape == (3,),
+        f"{name} takes several resamples at once.",
+        expected="shape (3,)",
+        received=together.shape,
+    )
     for weights, value in zip(counts, together, strict=True):
         repeated = float(function(answers.take(np.repeat(np.arange(len(answers)), weights.astype(int)))))
-        require(_same(repeated, float(value)), f"{name} counts a weight of 2 as the row twice.", expected=repeated, received=float(value))
+        require(
+            _same(repeated, float(value)),
+            f"{name} counts a weight of 2 as the row twice.",
+            expected=repeated,
+            received=float(value),
+        )
 
 
 def _same(a: float, b: float) -> bool:

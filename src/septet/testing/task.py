@@ -17,7 +17,9 @@ from septet.testing.contract import check_file, check_options, require
 _TOLERANCE = 1e-5
 
 
-def check_task(task: str | type, options: dict[str, Any], rows: Sequence[dict[str, Any]], *, model: str | Path | None = None) -> None:
+def check_task(
+    task: str | type, options: dict[str, Any], rows: Sequence[dict[str, Any]], *, model: str | Path | None = None
+) -> None:
     """Check a task on at least 8 labelled rows with a tiny model.
 
     Args:
@@ -61,12 +63,29 @@ def _options(task: str | type, kind: Any) -> Any:
 def _check_facts(b: Bench) -> None:
     task = b.task
     known = registry.names("metric")
-    require(set(task.metrics) <= set(known), "A task's metrics are registered.", expected=known, received=list(task.metrics))
-    require(task.primary in task.metrics, "The primary metric is one of the task's metrics.", expected=list(task.metrics), received=task.primary)
+    require(
+        set(task.metrics) <= set(known), "A task's metrics are registered.", expected=known, received=list(task.metrics)
+    )
+    require(
+        task.primary in task.metrics,
+        "The primary metric is one of the task's metrics.",
+        expected=list(task.metrics),
+        received=task.primary,
+    )
     stored = json.loads(json.dumps(task.to_json()))
-    require(stored.get("name") == task.name, "to_json holds the task's name.", expected=task.name, received=stored.get("name"))
+    require(
+        stored.get("name") == task.name,
+        "to_json holds the task's name.",
+        expected=task.name,
+        received=stored.get("name"),
+    )
     again = type(task).from_json(stored).to_json()
-    require(json.loads(json.dumps(again)) == stored, "from_json(to_json()) is the same task.", expected=stored, received=again)
+    require(
+        json.loads(json.dumps(again)) == stored,
+        "from_json(to_json()) is the same task.",
+        expected=stored,
+        received=again,
+    )
 
 
 def _check_columns(made: Any, b: Bench) -> None:
@@ -79,27 +98,52 @@ def _check_columns(made: Any, b: Bench) -> None:
         except SeptetError as error:
             require(column in str(error), "A missing column is named.", expected=column, received=str(error))
         except Exception as error:
-            require(False, f"A row without {column} gives an error a user can read.", expected="a SeptetError that names the column", received=repr(error))
+            require(
+                False,
+                f"A row without {column} gives an error a user can read.",
+                expected="a SeptetError that names the column",
+                received=repr(error),
+            )
         else:
-            require(False, f"A row without {column} is refused.", expected="a SeptetError that names the column", received="no error")
+            require(
+                False,
+                f"A row without {column} is refused.",
+                expected="a SeptetError that names the column",
+                received="no error",
+            )
 
 
 def _check_encode(b: Bench) -> None:
     import numpy as np
     import torch
 
-    before = (random.getstate(), np.random.get_state()[1].tobytes(), torch.random.get_rng_state())  # type: ignore[union-attr]
+    before = (random.getstate(), repr(np.random.get_state(legacy=False)), torch.random.get_rng_state())
     first, second = (b.task.encode(b.rows, b.processor) for _ in range(2))
-    after = (random.getstate(), np.random.get_state()[1].tobytes(), torch.random.get_rng_state())  # type: ignore[union-attr]
+    after = (random.getstate(), repr(np.random.get_state(legacy=False)), torch.random.get_rng_state())
     untouched = before[:2] == after[:2] and torch.equal(before[2], after[2])
-    require(_shown(first) == _shown(second), "encode is deterministic: randomness belongs to draw.", expected="the same examples", received="others")
+    require(
+        _shown(first) == _shown(second),
+        "encode is deterministic: randomness belongs to draw.",
+        expected="the same examples",
+        received="others",
+    )
     require(untouched, "encode leaves the global random generators alone.", expected="unchanged", received="advanced")
     require(len(first) == len(b.rows), "encode answers each row.", expected=len(b.rows), received=len(first))
     alone = [b.task.encode([row], b.processor)[0] for row in b.rows]
-    require(_shown(alone) == _shown(first), "A row is encoded the same alone and among others.", expected="the same examples", received="others")
+    require(
+        _shown(alone) == _shown(first),
+        "A row is encoded the same alone and among others.",
+        expected="the same examples",
+        received="others",
+    )
     for row, examples in zip(b.rows, first, strict=True):
         for example in examples:
-            require(example.row == row["_row"], "An example carries its row's id.", expected=row["_row"], received=example.row)
+            require(
+                example.row == row["_row"],
+                "An example carries its row's id.",
+                expected=row["_row"],
+                received=example.row,
+            )
             require(example.size > 0, "An example's size counts its tokens.", expected="above 0", received=example.size)
 
 
@@ -107,12 +151,29 @@ def _check_losses(b: Bench) -> None:
     whole = _losses(b, b.batch())
     n = len(b.examples)
     for part, (losses, weights) in whole.items():
-        require(part in b.task.coefficients, "Each part of the loss has a coefficient.", expected=list(b.task.coefficients), received=part)
-        require(losses.shape == (n,), f"loss[{part}] is one sum for each example.", expected=(n,), received=tuple(losses.shape))
-        require(weights.shape == (n,) and bool((weights >= 0).all()), f"weights[{part}] is one number for each example.", expected=f"({n},), none below 0", received=weights)
+        require(
+            part in b.task.coefficients,
+            "Each part of the loss has a coefficient.",
+            expected=list(b.task.coefficients),
+            received=part,
+        )
+        require(
+            losses.shape == (n,),
+            f"loss[{part}] is one sum for each example.",
+            expected=(n,),
+            received=tuple(losses.shape),
+        )
+        require(
+            weights.shape == (n,) and bool((weights >= 0).all()),
+            f"weights[{part}] is one number for each example.",
+            expected=f"({n},), none below 0",
+            received=weights,
+        )
         require(bool(losses.isfinite().all()), f"loss[{part}] is finite.", expected="numbers", received=losses)
     parts = [_losses(b, b.batch([i])) for i in range(n)]
-    _compare(whole, _joined(parts), "Losses and weights are additive: an example's own sums, whatever else is in the batch.")
+    _compare(
+        whole, _joined(parts), "Losses and weights are additive: an example's own sums, whatever else is in the batch."
+    )
     order = list(range(n))[::-1]
     _compare(whole, _losses(b, b.batch(order)), "The order within a batch does not matter.", order)
     width = max(e.size for e in b.examples) + 5
@@ -133,19 +194,31 @@ def _check_predictions(b: Bench) -> None:
     from septet.model.predictor import Predictor
 
     found = Predictor(b.model, b.task, b.processor).predict(b.rows)
-    require([p.row for p in found] == [row["_row"] for row in b.rows], "Predictions come in the order of the rows.", expected="the rows' ids", received=[p.row for p in found])
+    require(
+        [p.row for p in found] == [row["_row"] for row in b.rows],
+        "Predictions come in the order of the rows.",
+        expected="the rows' ids",
+        received=[p.row for p in found],
+    )
     for prediction in found:
         try:
             json.dumps(prediction.to_json(), allow_nan=False)
         except (TypeError, ValueError) as error:
-            require(False, "A prediction can be written as JSON.", expected="plain values, no NaN", received=repr(error))
+            require(
+                False, "A prediction can be written as JSON.", expected="plain values, no NaN", received=repr(error)
+            )
 
 
 def _check_learns(b: Bench) -> None:
     from septet.methods.full import Full
 
     losses = b.fit(Full(), steps=60, lr=3e-3)
-    require(losses[-1] < 0.5 * losses[0], "The task overfits 8 rows.", expected=f"a loss below {0.5 * losses[0]:.3f}", received=losses[-1])
+    require(
+        losses[-1] < 0.5 * losses[0],
+        "The task overfits 8 rows.",
+        expected=f"a loss below {0.5 * losses[0]:.3f}",
+        received=losses[-1],
+    )
 
 
 def _check_saved(b: Bench, folder: Path, task: str | type) -> None:
@@ -159,16 +232,31 @@ def _check_saved(b: Bench, folder: Path, task: str | type) -> None:
     remove(b.model)
     before = Predictor(b.model, b.task, b.processor).predict(b.rows)
     place = folder / "model"
-    write_artifact(place, model=b.model, task=b.task, processor=b.processor, clean=Clean(unicode="none", control=False, whitespace=False), dtype="float32", card="# check\n")
+    write_artifact(
+        place,
+        model=b.model,
+        task=b.task,
+        processor=b.processor,
+        clean=Clean(unicode="none", control=False, whitespace=False),
+        dtype="float32",
+        card="# check\n",
+    )
     if isinstance(task, str):
         loaded = Predictor.load(place)
     else:
         stored = type(b.task).from_json(json.loads((place / "task.json").read_text())["task"])
         auto = getattr(transformers, next(iter(stored.heads().values())).auto)
-        loaded = Predictor(auto.from_pretrained(str(place), use_safetensors=True).eval(), stored, stored.input.processor(str(place)))
+        loaded = Predictor(
+            auto.from_pretrained(str(place), use_safetensors=True).eval(), stored, stored.input.processor(str(place))
+        )
     for one, other in zip(before, loaded.predict(b.rows), strict=True):
         same = one.value == other.value and _near(one.scores, other.scores)
-        require(same, "Saved and loaded, the model gives the same predictions.", expected=one.to_json(), received=other.to_json())
+        require(
+            same,
+            "Saved and loaded, the model gives the same predictions.",
+            expected=one.to_json(),
+            received=other.to_json(),
+        )
 
 
 def _losses(b: Bench, batch: Any) -> dict[str, tuple[Any, Any]]:
@@ -178,7 +266,12 @@ def _losses(b: Bench, batch: Any) -> dict[str, tuple[Any, Any]]:
         b.model.eval()
         losses = b.task.loss(b.model, batch)
     weights = b.task.weights(batch)
-    require(set(losses) == set(weights), "loss and weights have the same parts.", expected=sorted(losses), received=sorted(weights))
+    require(
+        set(losses) == set(weights),
+        "loss and weights have the same parts.",
+        expected=sorted(losses),
+        received=sorted(weights),
+    )
     return {part: (losses[part].detach().float(), weights[part].float()) for part in losses}
 
 

@@ -13,7 +13,9 @@ SIZES = {"hidden": 32, "layers": 2, "heads": 2, "inner": 64, "positions": 64}
 _MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def checkpoint(folder: str | Path, texts: Sequence[str], *, kind: str = "bert", dropout: float = 0.0, seed: int = 0) -> Path:
+def checkpoint(
+    folder: str | Path, texts: Sequence[str], *, kind: str = "bert", dropout: float = 0.0, seed: int = 0
+) -> Path:
     """Write a backbone without a head, and its tokenizer, and return the folder.
 
     Args:
@@ -47,12 +49,14 @@ def _tokenizer(vocabulary: list[str], kind: str) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))  # noqa: S106
     raw.normalizer = normalizers.Lowercase()
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     second = "1" if kind == "bert" else "0"
     raw.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair=f"[CLS] $A [SEP] $B:{second} [SEP]:{second}", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair=f"[CLS] $A [SEP] $B:{second} [SEP]:{second}",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), _MARKS, strict=True))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=SIZES["positions"] - 4, **names)
@@ -69,23 +73,35 @@ def _bert(words: int, dropout: float) -> Any:
 def _roberta(words: int, dropout: float) -> Any:
     from transformers import RobertaConfig, RobertaModel
 
-    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    rates: dict[str, Any] = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     return RobertaModel(RobertaConfig(**_encoder(words), **rates, type_vocab_size=1, bos_token_id=2, eos_token_id=3))
 
 
 def _distilbert(words: int, dropout: float) -> Any:
     from transformers import DistilBertConfig, DistilBertModel
 
-    shape = {"dim": SIZES["hidden"], "n_layers": SIZES["layers"], "n_heads": SIZES["heads"], "hidden_dim": SIZES["inner"]}
-    rates = {"dropout": dropout, "attention_dropout": dropout, "seq_classif_dropout": dropout}
-    return DistilBertModel(DistilBertConfig(vocab_size=words, max_position_embeddings=SIZES["positions"], pad_token_id=0, **shape, **rates))
+    shape: dict[str, Any] = {
+        "dim": SIZES["hidden"],
+        "n_layers": SIZES["layers"],
+        "n_heads": SIZES["heads"],
+        "hidden_dim": SIZES["inner"],
+    }
+    rates: dict[str, Any] = {"dropout": dropout, "attention_dropout": dropout, "seq_classif_dropout": dropout}
+    return DistilBertModel(
+        DistilBertConfig(vocab_size=words, max_position_embeddings=SIZES["positions"], pad_token_id=0, **shape, **rates)
+    )
 
 
 def _gpt2(words: int, dropout: float) -> Any:
     from transformers import GPT2Config, GPT2Model
 
-    shape = {"n_embd": SIZES["hidden"], "n_layer": SIZES["layers"], "n_head": SIZES["heads"], "n_positions": SIZES["positions"]}
-    rates = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
+    shape: dict[str, Any] = {
+        "n_embd": SIZES["hidden"],
+        "n_layer": SIZES["layers"],
+        "n_head": SIZES["heads"],
+        "n_positions": SIZES["positions"],
+    }
+    rates: dict[str, Any] = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
     return GPT2Model(GPT2Config(vocab_size=words, pad_token_id=0, bos_token_id=2, eos_token_id=3, **shape, **rates))
 
 
@@ -93,7 +109,9 @@ def _llama(words: int, dropout: float) -> Any:
     from transformers import LlamaConfig, LlamaModel
 
     shape = _encoder(words)
-    return LlamaModel(LlamaConfig(**shape, num_key_value_heads=1, attention_dropout=dropout, bos_token_id=2, eos_token_id=3))
+    return LlamaModel(
+        LlamaConfig(**shape, num_key_value_heads=1, attention_dropout=dropout, bos_token_id=2, eos_token_id=3)
+    )
 
 
 def _encoder(words: int) -> dict[str, Any]:

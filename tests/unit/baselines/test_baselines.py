@@ -7,7 +7,16 @@ from septet.baselines.features import Features
 from septet.baselines.majority import Majority
 from septet.baselines.tfidf import Tfidf
 
-TEXTS = ["good film", "very good", "good good fun", "bad film", "so bad", "awfully bad", "bad bad noise", "good cast"] * 6
+TEXTS = [
+    "good film",
+    "very good",
+    "good good fun",
+    "bad film",
+    "so bad",
+    "awfully bad",
+    "bad bad noise",
+    "good cast",
+] * 6
 TARGETS = np.array([1, 1, 1, 0, 0, 0, 0, 1] * 6)
 
 
@@ -36,7 +45,9 @@ def test_the_others_learn_from_the_text(make):
     baseline = make().fit(TEXTS, TARGETS)
     scores = baseline.scores(["a good one", "a bad one"])
     assert scores.argmax(1).tolist() == [1, 0] and scores.sum(1) == pytest.approx(np.ones(2))
-    assert baseline.facts["C"] in (1, 3, 10, 30, 100) and set(baseline.facts["cross_validated_accuracy"].values()) <= {1.0}
+    assert baseline.facts["C"] in (1, 3, 10, 30, 100) and set(baseline.facts["cross_validated_accuracy"].values()) <= {
+        1.0
+    }
 
 
 def test_features_encode_each_text_once():

@@ -104,6 +104,6 @@ def test_parts_are_divided_by_their_own_weights(targets):
     batches = [Batch({}, torch.tensor([t]), [r], [{}]) for r, t in zip(rows, targets, strict=True)]
     totals = group_weights(TwoParts(), batches)
     value = sum(float(backward(model, TwoParts(), batch, totals)) for batch in batches)
-    w = float(model.weight)
+    w = float(model.weight.detach())
     second = sum((w * r) ** 2 * t for r, t in zip(rows, targets, strict=True)) / max(1, sum(targets))
     assert value == pytest.approx(w * 2 + 0.5 * second, rel=1e-5)

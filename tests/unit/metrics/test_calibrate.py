@@ -32,7 +32,9 @@ def test_honest_probabilities_have_little_error_and_boasting_has_much():
 
 def test_unknown_labels_count_as_wrong():
     answers = Answers(np.arange(2), ["a", "b"], np.array([-1, 0]), np.array([[0.9, 0.1], [0.9, 0.1]]))
-    assert compute(["calibration_error", "brier"], answers) == pytest.approx({"calibration_error": 0.4, "brier": (0.81 + 0.01 + 1 + 0.02) / 2})
+    assert compute(["calibration_error", "brier"], answers) == pytest.approx(
+        {"calibration_error": 0.4, "brier": (0.81 + 0.01 + 1 + 0.02) / 2}
+    )
 
 
 def test_reliability_holds_every_row_once():

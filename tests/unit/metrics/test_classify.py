@@ -130,7 +130,9 @@ def test_a_metric_from_a_users_file(tmp_path):
     )
     registry.load_code(file)
     answers = draw("plain")
-    assert compute(["error_rate"], answers)["error_rate"] == pytest.approx(1 - compute(["accuracy"], answers)["accuracy"])
+    assert compute(["error_rate"], answers)["error_rate"] == pytest.approx(
+        1 - compute(["accuracy"], answers)["accuracy"]
+    )
     assert registry.summary("metric", "error_rate") == "Share of wrong answers."
     from septet.metrics.interval import intervals
 
