@@ -9,11 +9,11 @@ check:
 
 # the default suite: offline, on the CPU, minutes
 test:
-    OMP_NUM_THREADS=1 pytest -q -n 2
+    pytest -q -n 2
 
 # everything, the slow tests included
 test-all:
-    OMP_NUM_THREADS=1 pytest -q -n 2 -m ''
+    pytest -q -n 2 -m ''
 
 # ours and the peers on the same work, in turn
 bench what="classify":

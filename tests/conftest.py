@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# before torch is imported: two workers of one thread each, and nothing reaches a hub
+for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false"), ("HF_HUB_OFFLINE", "1")):
+    os.environ.setdefault(name, value)
 
 import pytest
 

@@ -23,7 +23,25 @@ TEAMS = {
     "post": ["parcel", "late", "delivery", "courier", "box", "lost", "street", "door"],
     "shop": ["lamp", "broken", "size", "colour", "shoes", "screen", "blue", "battery"],
 }
-FILLER = ["hello", "please", "where", "is", "my", "the", "a", "it", "and", "you", "help", "today", "order", "i", "with", "still", "not"]
+FILLER = [
+    "hello",
+    "please",
+    "where",
+    "is",
+    "my",
+    "the",
+    "a",
+    "it",
+    "and",
+    "you",
+    "help",
+    "today",
+    "order",
+    "i",
+    "with",
+    "still",
+    "not",
+]
 
 
 def rows(count: int, seed: int = 0, *, longest: int = 14) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ class ResourceError(SeptetError):
     """The machine said no: disk full, no permission, out of memory."""
 
 
-class Problems(SeptetError):
+class Problems(SeptetError):  # noqa: N818  (several errors, not one)
     """Several problems at once, so that a user fixes them in one go."""
 
     def __init__(self, problems: Sequence[SeptetError]):

@@ -144,7 +144,9 @@ def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 
         return {}
     name = next(name for name, p in model.named_parameters() if p is embedding.weight)
     seen = np.unique(np.concatenate([np.asarray(e.inputs["input_ids"]) for e in examples]))
-    rows = np.union1d(seen, [padding, padding if embedding.padding_idx is None else embedding.padding_idx]).astype(np.int64)
+    rows = np.union1d(seen, [padding, padding if embedding.padding_idx is None else embedding.padding_idx]).astype(
+        np.int64
+    )
     return {name: torch.from_numpy(rows).to(embedding.weight.device)}
 
 

@@ -34,11 +34,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(path: Path) -> list[str]:
-    """Return the overrides that make a recipe small; only a split that is given can be sampled."""
+    """Return the overrides that make a recipe small; our own data are small already."""
     data = Recipe.load(path).data
+    if not data.files("train")[0].startswith("$"):
+        return [*SMALL]
     given = [split for split in ("train", "validation", "test") if getattr(data, split) is not None]
-    own = Recipe.load(path).folder.joinpath(data.files("train")[0]).exists() and "train" in given and len(given) == 1
-    return [*SMALL, *(f"data.sample.{split}={8 * ROWS if own else ROWS}" for split in given)]
+    # 64 rows hold not every one of 77 labels
+    return [*SMALL, "data.allow=[label-unseen]", *(f"data.sample.{split}={ROWS}" for split in given)]
 
 
 def needs(path: Path) -> None:

@@ -11,7 +11,9 @@ import yaml
 import small
 from septet.cli import main
 
-CSV = "text,label\n" + "".join(f"{word} {i},{label}\n" for i in range(12) for word, label in (("invoice", "money"), ("parcel", "post")))
+CSV = "text,label\n" + "".join(
+    f"{word} {i},{label}\n" for i in range(12) for word, label in (("invoice", "money"), ("parcel", "post"))
+)
 
 
 @pytest.fixture
@@ -119,7 +121,9 @@ def test_broken_csv_row(case):
 
 
 def test_nan_label(case):
-    rows = [json.dumps({"text": f"row {i}", "label": "ab"[i % 2]}) for i in range(20)] + ['{"text": "odd", "label": NaN}']
+    rows = [json.dumps({"text": f"row {i}", "label": "ab"[i % 2]}) for i in range(20)] + [
+        '{"text": "odd", "label": NaN}'
+    ]
     (case.folder / "data.jsonl").write_text("\n".join(rows) + "\n")
     case.source["data"]["train"] = "data.jsonl"
     refused(case.run(), 3, "data.jsonl", "21")
@@ -138,7 +142,9 @@ def test_model_folder_without_weights(case):
     refused(case.run(), 3, "no weights", "bare")
 
 
-@pytest.mark.parametrize(("name", "word"), [("pytorch_model.bin", "pickle"), ("tf_model.h5", "TensorFlow"), ("flax_model.msgpack", "Flax")])
+@pytest.mark.parametrize(
+    ("name", "word"), [("pytorch_model.bin", "pickle"), ("tf_model.h5", "TensorFlow"), ("flax_model.msgpack", "Flax")]
+)
 def test_weights_in_another_form_only(case, name, word):
     folder = case.folder / "other"
     shutil.copytree(case.source["model"]["name"], folder, ignore=shutil.ignore_patterns("*.safetensors"))

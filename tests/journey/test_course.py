@@ -140,5 +140,7 @@ def test_validation_equal_to_test_stops_the_run_unless_allowed(tmp_path):
 def test_a_resolved_recipe_gives_the_same_model(tmp_path):
     first = journey.train(small.recipe(tmp_path), run=tmp_path / "run")
     second = journey.train(first.run.path / "recipe.yaml", run=tmp_path / "again")
-    digests = [json.loads((r.run.model / "manifest.json").read_text())["files"]["model.safetensors"] for r in (first, second)]
+    digests = [
+        json.loads((r.run.model / "manifest.json").read_text())["files"]["model.safetensors"] for r in (first, second)
+    ]
     assert digests[0] == digests[1]

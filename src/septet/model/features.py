@@ -1,7 +1,8 @@
-"""Frozen features: the mean of a backbone's last hidden states over a text's tokens.
+"""Vectors of texts: the mean of a backbone's hidden states over a text's tokens.
 
-`Features` embeds texts with an untouched checkpoint (a baseline, and monitoring's yardstick). `pooled_states`
-takes the same vector from a forward pass that is run anyway.
+`Features` embeds texts with an untouched checkpoint, at its last layer: a baseline. `pooled_states` takes a vector for
+monitoring from a forward pass that is run anyway, at a third of the depth: fine-tuning pulls the last layers together until all
+that a label does not need is gone, and with it what is new in a text (docs/why.md, "Where monitoring looks").
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from septet.inputs.text import Text
+from septet.methods import layer_list
 from septet.model.load import check_folder, resolve, silent
 from septet.progress import Listen, quiet
 
@@ -23,7 +25,7 @@ TOKENS = 4096
 
 
 class Pooled:
-    """Collects the last hidden state of one forward pass and pools it over the real tokens."""
+    """Collects the hidden states of one forward pass and pools them over the real tokens."""
 
     def __init__(self, mask: torch.Tensor | None):
         self.mask = mask
@@ -40,16 +42,19 @@ class Pooled:
 
 @contextlib.contextmanager
 def pooled_states(model: Any, inputs: dict[str, torch.Tensor], *, wanted: bool) -> Iterator[Pooled]:
-    """Catch the backbone's last hidden state of the forward pass run inside the block."""
+    """Catch the hidden states at a third of the backbone's depth in the forward pass run inside the block."""
     pooled = Pooled(inputs.get("attention_mask"))
     if not wanted:
         yield pooled
         return
 
     def keep(_module: Any, _args: Any, output: Any) -> None:
-        pooled.hidden_BTH = output.last_hidden_state if hasattr(output, "last_hidden_state") else output[0]
+        hidden = getattr(output, "last_hidden_state", output)
+        pooled.hidden_BTH = hidden if hasattr(hidden, "shape") else hidden[0]
 
-    handle = model.base_model.register_forward_hook(keep)
+    blocks = layer_list(model)
+    place = blocks[max(0, len(blocks) // 3 - 1)][1] if blocks else model.base_model
+    handle = place.register_forward_hook(keep)
     try:
         yield pooled
     finally:

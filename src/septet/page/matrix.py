@@ -14,64 +14,41 @@ def matrix(table: dict[str, dict[str, int]], labels: Sequence[str], *, title: st
 
     Up to 14 labels the cells show their counts; more labels get smaller cells, whose counts are in their titles.
     """
-    rows, columns = (
-        [label for label in labels if label in table] + [label for label in table if label not in labels],
-        list(labels),
-    )
-    numbered = len(columns) <= 14
+    rows = [label for label in labels if label in table] + [label for label in table if label not in labels]
+    columns = list(labels)
     cell = max(9, min(46, 700 // max(len(columns), 1)))
     font = min(13, max(8, cell - 2))
-    left = min(190, 12 + round(font * 0.56 * max((len(_short(label)) for label in rows), default=4)))
-    top = min(170, 26 + round(font * 0.56 * max((len(_short(label)) for label in columns), default=4)))
-    parts: list[Any] = []
-    for j, label in enumerate(columns):
-        place = left + (j + 0.5) * cell + font * 0.33
-        parts.append(
-            tag(
-                "text",
-                tag("title", label),
-                _short(label),
-                x=0,
-                y=0,
-                transform=f"translate({place:.1f} {top - 6}) rotate(-90)",
-                class_="axis",
-                font_size=font,
-            )
-        )
+    left, top = min(190, 12 + _width(rows, font)), min(170, 26 + _width(columns, font))
+    numbered = len(columns) <= 14
+    parts: list[Any] = [_across(columns, left=left, top=top, cell=cell, font=font)]
     for i, label in enumerate(rows):
         y = top + i * cell
         total = sum(table[label].values())
-        parts.append(
-            tag(
-                "text",
-                tag("title", f"{label}: {total:,} rows"),
-                _short(label),
-                x=left - 6,
-                y=y + cell / 2 + font * 0.35,
-                class_="axis",
-                font_size=font,
-                text_anchor="end",
-            )
-        )
+        name = tag("title", f"{label}: {total:,} rows")
+        place = {"x": left - 6, "y": y + cell / 2 + font * 0.35, "font_size": font, "text_anchor": "end"}
+        parts.append(tag("text", name, _short(label), class_="axis", **place))
         for j, other in enumerate(columns):
-            parts.append(
-                _cell(
-                    table[label].get(other, 0),
-                    total,
-                    place=(left + j * cell, y, cell),
-                    names=(label, other),
-                    numbered=numbered,
-                )
-            )
-    frame = tag("rect", x=left, y=top, width=cell * len(columns), height=cell * len(rows), class_="frame")
+            count = table[label].get(other, 0)
+            parts.append(_cell(count, total, place=(left + j * cell, y, cell), names=(label, other), numbered=numbered))
+    width, height = cell * len(columns), cell * len(rows)
+    parts.append(tag("rect", x=left, y=top, width=width, height=height, class_="frame"))
+    size = (left + width + 8, top + height + 8)
     return drawing(
-        left + cell * len(columns) + 8,
-        top + cell * len(rows) + 8,
-        parts,
-        frame,
-        title=title,
-        description=f"{len(rows)} labels down, {len(columns)} predictions across",
+        *size, *parts, title=title, description=f"{len(rows)} labels down, {len(columns)} predictions across"
     )
+
+
+def _across(columns: Sequence[str], *, left: int, top: int, cell: int, font: int) -> list[Html]:
+    """Return the labels above the matrix, read from below."""
+    found = []
+    for j, label in enumerate(columns):
+        turn = f"translate({left + (j + 0.5) * cell + font * 0.33:.1f} {top - 6}) rotate(-90)"
+        found.append(tag("text", tag("title", label), _short(label), transform=turn, class_="axis", font_size=font))
+    return found
+
+
+def _width(labels: Sequence[str], font: int) -> int:
+    return round(font * 0.56 * max((len(_short(label)) for label in labels), default=4))
 
 
 def _cell(

@@ -174,7 +174,7 @@ class Classify:
         return {"label": each * torch.tensor(self.class_weights, device=each.device)[targets]}
 
     def predict(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]:
-        """Return each row's label, probabilities and, when asked, mean-pooled last hidden state."""
+        """Return each row's label, probabilities and, when asked, the mean-pooled hidden state that monitoring looks at."""
         from septet.model.features import pooled_states
 
         with pooled_states(model, batch.inputs, wanted=embed) as pooled:

@@ -68,7 +68,7 @@ def check_method(name: str, options: dict[str, Any] | None = None, *, model: str
 def _task() -> Any:
     from septet.tasks.classify import Classify, Options
 
-    return Classify(Options(text="text", label="label"))
+    return Classify(Options.model_validate({"text": "text", "label": "label"}))
 
 
 def _check_groups(b: Bench, method: Any) -> None:
