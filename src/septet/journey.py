@@ -51,7 +51,7 @@ class PreparedResult:
         return {"run": str(self.run.path), **self.run.read_json("data.json")}
 
     def text(self) -> str:
-        return f"{self.prepared.ledger.text()}\n{self.prepared.findings.text()}\nprepared    {self.prepared.path}\nrun         {self.run.path}"
+        return f"prepared    {self.prepared.path}\nrun         {self.run.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,10 @@ class Served:
         return self.facts
 
     def text(self) -> str:
-        return ", ".join(
-            f"{name.replace('_', ' ')} {value}"
-            for name, value in self.facts.items()
-            if not isinstance(value, (dict, list))
+        facts = self.facts
+        return (
+            f"{facts['rows']} rows in {facts['requests']} requests to the real server, answered as the model answers "
+            f"(largest difference {facts['max_difference']:.1e}); p50 {facts['p50_ms']:.0f} ms, p95 {facts['p95_ms']:.0f} ms"
         )
 
 

@@ -62,11 +62,13 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
         prepared = _build(recipe, schema, sources=sources, root=root, key=key, facts=facts, listen=listen)
     else:
         listen("note", text=f"data: unchanged, prepared before in {prepared.path}")
+    told = (run.path / "data.json").exists()
     run.write_json("data.json", prepared.to_json(run))
-    listen("note", text=prepared.ledger.text())
     findings = prepared.findings
-    for finding in findings:
-        listen("finding", finding=finding)
+    if not told:
+        listen("note", text=prepared.ledger.text())
+        for finding in findings:
+            listen("finding", finding=finding)
     findings.stop_on_blockers()
     return prepared
 

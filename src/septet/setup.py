@@ -201,7 +201,7 @@ def _from_data(recipe: Recipe, config: dict[str, Any], sizes: list[int], rows: i
     return {
         "model.max_length": (
             length,
-            f"the longest training row has {longest} tokens, 99 % have at most {p99}; {share:.2%} are cut"
+            f"the longest training row has {longest} tokens, 99 % have at most {p99}; {f'{share:.2%} are' if share else 'none is'} cut"
             + (f" (the model's limit is {limit})" if length == limit else ""),
         ),
         "train.batch": (batch, f"{rows:,} training rows: {updates:,} updates an epoch"),

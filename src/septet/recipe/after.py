@@ -37,7 +37,7 @@ class Evaluate(Block):
         "Training rows scored to see over- or underfitting.",
         unit="rows",
         why="enough to see a gap of three points",
-        change="0 turns it off",
+        change="the diagnosis should rest on more rows; 0 turns it off",
     )
     worst: Whole = key(20, "Most confident mistakes shown in the report.", unit="rows", why="what a person reads")
 
@@ -66,7 +66,7 @@ class Serve(Block):
     host: Text = key(
         "127.0.0.1",
         "Address to listen on.",
-        why="this machine only: there is no authentication",
+        why="this machine only; another address needs a token in SEPTET_TOKEN",
         change="a proxy in front guards it",
     )
     port: int = key(8000, "Port to listen on; 0 takes a free one.", why="the usual choice", ge=0, le=65535)

@@ -98,7 +98,7 @@ class Train(Block):
         None,
         "Tokens in one forward pass; speed and memory only, the update stays the same.",
         unit="tokens",
-        why="derived from a measurement of this machine",
+        why="derived: what fills this kind of device",
         change="memory is short",
         example=4096,
     )
