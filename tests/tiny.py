@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from septet.engine import dropout as counted
+from septet.engine.device import DTYPES
 from septet.engine.loop import Examples, Rates, train_steps
 from septet.engine.optim import AdamW, Masters
 from septet.engine.plan import Planner
@@ -73,6 +74,7 @@ class Bench:
     examples: list[Any]
     clock: counted.DropoutClock
     rows: list[dict[str, Any]]
+    precision: str = "fp32"
 
     def planner(
         self,
@@ -97,7 +99,8 @@ class Bench:
         from septet.setup import used_embedding_rows
 
         used = used_embedding_rows(self.model, self.examples) if compact else {}
-        return AdamW(Masters(self.model, used), decay_groups(self.model, weight_decay), betas=(0.9, 0.999), eps=1e-8)
+        masters = Masters(self.model, used, DTYPES[self.precision])
+        return AdamW(masters, decay_groups(self.model, weight_decay), betas=(0.9, 0.999), eps=1e-8)
 
     def steps(
         self,
@@ -142,16 +145,13 @@ def bench(
     dropout: float | None = None,
 ) -> Bench:
     """Return a model from a tiny checkpoint with its head, ready for a step."""
-    from septet.engine.device import place
-
     data = rows(count, seed)
     task = Classify(Options(**{"text": "text", "label": "label", **(options or {})})).learn(data, max_length=60)
     counted.register_attention()
     model = load_model(folder, task.heads()["label"], seed=3, dropout=dropout, attention=attention).model
-    place(model, torch.device("cpu"), precision)
     if method is not None:
         model = method.attach(model)
     clock = counted.install(model, 5)
     processor = task.input.processor(str(folder))
     examples = [e for encoded in task.encode(data, processor) for e in encoded]
-    return Bench(task, model, processor, examples, clock, data)
+    return Bench(task, model, processor, examples, clock, data, precision)

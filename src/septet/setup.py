@@ -72,7 +72,8 @@ class Setup:
     def optimizer(self) -> AdamW:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
         train = self.recipe.train
-        masters = Masters(self.model, used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0))
+        used = used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0)
+        masters = Masters(self.model, used, devices.DTYPES[train.precision or "fp32"])
         return AdamW(
             masters, self.method.param_groups(self.model, train.weight_decay), betas=train.betas, eps=train.eps
         )
@@ -105,7 +106,8 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, hidden, ceiling))
-    loaded, model, findings = _model(recipe, task, method, folder, device)
+    loaded, model, findings = build(recipe, task, method, folder)
+    model.to(device)
     findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
     return Setup(
         recipe=recipe,
@@ -150,21 +152,30 @@ def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 
     return {name: torch.from_numpy(rows).to(embedding.weight.device)}
 
 
-def _model(
-    recipe: Recipe, task: Any, method: Any, folder: Path, device: torch.device
-) -> tuple[load.Loaded, Any, Report]:
-    """Load the checkpoint with the task's head, place it, and attach the method."""
+def build(recipe: Recipe, task: Any, method: Any, folder: Path) -> tuple[load.Loaded, Any, Report]:
+    """Load the checkpoint with the task's head in fp32 and attach the method; the same seed gives the same model.
+
+    Raises:
+        CheckError: the method refuses the model.
+    """
     dropout.register_attention()
     head = next(iter(task.heads().values()))
     attention = ATTENTION[recipe.model.attention or "sdpa"]
-    loaded = load.load_model(folder, head, seed=recipe.train.seed, dropout=recipe.model.dropout, attention=attention)
+    counted = attention == dropout.ATTENTION
+    loaded = load.load_model(
+        folder,
+        head,
+        seed=recipe.train.seed,
+        dropout=recipe.model.dropout,
+        attention_dropout=None if counted else 0.0,
+        attention=attention,
+    )
     findings = Report([_fresh(loaded)])
-    findings.add(method.refuses(loaded.model))
+    findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout())
     findings.stop_on_blockers()
-    placed = devices.place(loaded.model, device, recipe.train.precision or "fp32")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # adapters begin from random values too
-        return loaded, method.attach(placed), findings
+        return loaded, method.attach(loaded.model), findings
 
 
 def _planner(recipe: Recipe, examples: list[Example]) -> Planner:
@@ -273,6 +284,15 @@ def _fresh(loaded: load.Loaded) -> Finding:
         else "Every tensor comes from the checkpoint.",
         "expected for the head; nothing else may be new",
         {"fresh": names, "unused": loaded.unused},
+    )
+
+
+def _no_attention_dropout() -> Finding:
+    return Finding(
+        "attention-dropout-off",
+        "note",
+        "Attention probabilities are not dropped: fused attention draws from a global stream, which a resume cannot repeat.",
+        "model.attention=eager drops them by row",
     )
 
 

@@ -19,7 +19,6 @@ from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
 from septet.engine import state as states
 from septet.engine.device import flops_per_token
-from septet.engine.dropout import remove
 from septet.engine.loop import Step, train_steps
 from septet.engine.machine import machine, peak_memory_bytes
 from septet.engine.optim import AdamW
@@ -33,7 +32,7 @@ from septet.prepare import prepare
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.run import Run
-from septet.setup import Setup, set_up
+from septet.setup import Setup, build, set_up
 from septet.watch.profile import write as write_profile
 
 
@@ -160,6 +159,8 @@ class Course:
         """Commit a checkpoint to resume from."""
         states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
         states.keep_last(self.run.checkpoints, self.train.keep)
+        if self.state.best is not None:
+            states.keep_best(self.run.checkpoints, self.state.best["step"])
 
     def _record(self, step: Step) -> None:
         setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision or "fp32") * 1e9
@@ -291,6 +292,12 @@ def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainS
         if found.masters:
             optimizer.masters.load_state(found.masters)
             optimizer.load_state(found.optimizer)
+        if state.best is not None and states.load_best(run.checkpoints, state.best["step"]) is None:
+            listen(
+                "note",
+                text=f"the best weights (step {state.best['step']:,}) are gone or damaged; the best is sought anew",
+            )
+            state.best, state.waits = None, 0
         listen("note", text=f"resumed at step {state.step:,}")
     for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
@@ -309,9 +316,6 @@ def _finish(course: Course) -> Trained:
             where=str(run.checkpoints),
             hint="resume from an earlier one: --resume",
         )
-    optimizer = course.optimizer
-    optimizer.masters.load_state(weights)
-    optimizer.masters.release()
     costs = _costs(course)
     run.write_json("costs.json", costs)
     _write_model(run, setup, weights, card.text(setup, best, costs))
@@ -329,14 +333,12 @@ def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> 
     """Write the artifact from the fp32 masters, merged, with the adapter beside it."""
     import torch
 
-    model = setup.model.float()
+    # built anew: what is frozen comes from the checkpoint as it is, not rounded to what the run computed in
+    _, model, _ = build(setup.recipe, setup.task, setup.method, setup.base.folder)
     with torch.no_grad():
         parameters = dict(model.named_parameters())
         for name, value in weights.items():
             parameters[name].copy_(value)
-    remove(model)
-    if setup.shortcut is not None:
-        setup.shortcut.remove()
     adapter_folder = run.path / ".adapter.tmp"
     shutil.rmtree(adapter_folder, ignore_errors=True)
     setup.method.save(model, adapter_folder, _base(setup))

@@ -73,17 +73,6 @@ def choose_precision(ceiling: Ceiling) -> tuple[str, str]:
     return "fp32", f"bf16 is {ratio:.1f} times the speed of fp32 on this {ceiling.device.upper()} ({measured})"
 
 
-def place(model: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    """Move a freshly loaded fp32 model to its device and compute dtype."""
-    dtype = DTYPES[precision]
-    model.to(device)
-    if dtype != torch.float32:
-        for parameter in model.parameters():
-            if parameter.is_floating_point():
-                parameter.data = parameter.data.to(dtype)
-    return model
-
-
 def flops_per_token(model: Any) -> tuple[float, float]:
     """Return the matrix-product operations a token costs: forward, and forward with backward.
 

@@ -21,16 +21,24 @@ class Masters:
     Args:
         model: with `requires_grad` set by the method.
         used_rows: by parameter name, the sorted (R,) int64 rows of an embedding that training can touch.
+        dtype: what the model computes in from now on. The masters are taken from the weights as they are before, and then every
+            floating parameter is rounded to it; None leaves the parameters alone.
     """
 
-    def __init__(self, model: nn.Module, used_rows: dict[str, torch.Tensor] | None = None):
+    def __init__(
+        self, model: nn.Module, used_rows: dict[str, torch.Tensor] | None = None, dtype: torch.dtype | None = None
+    ):
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.used_rows = used_rows or {}
         self.tensors: dict[str, torch.Tensor] = {}
         self._decay: dict[str, float] = dict.fromkeys(self.used_rows, 1.0)
-        self._handles: list[Any] = []
+        # all rows of a compact embedding in fp32, where the parameter itself is rounded
+        self._whole: dict[str, torch.Tensor] = {}
         for name, p in self.parameters.items():
-            self.tensors[name] = self._adopt(name, p, model)
+            self.tensors[name] = self._adopt(name, p, model, dtype or p.dtype)
+        for p in model.parameters():
+            if dtype is not None and p.is_floating_point() and p.dtype != dtype:
+                p.data = p.data.to(dtype)
 
     def update_parameters(self) -> None:
         """Round the masters into the parameters the model computes with."""
@@ -55,7 +63,10 @@ class Masters:
                 p = self.parameters[name]
                 unused = torch.ones(len(p), dtype=torch.bool, device=p.device)
                 unused[rows] = False
-                p.data[unused] *= self._decay[name]
+                whole = self._whole.get(name, p.data)
+                whole[unused] *= self._decay[name]
+                if whole is not p.data:
+                    p.data[unused] = whole[unused].to(p.dtype)
                 self._decay[name] = 1.0
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -65,7 +76,7 @@ class Masters:
         for name, p in self.parameters.items():
             master = self.tensors[name].detach()
             whole[name] = (
-                p.detach().float().index_copy(0, self.used_rows[name], master)
+                self._whole.get(name, p.detach()).float().index_copy(0, self.used_rows[name], master)
                 if name in self.used_rows
                 else master.clone()
             )
@@ -82,29 +93,28 @@ class Masters:
                 value = whole[name].to(p.device)
                 if name in self.used_rows:
                     p.data.copy_(value)
+                    if name in self._whole:
+                        self._whole[name].copy_(value)
                     self.tensors[name].data.copy_(value[self.used_rows[name]])
                 else:
                     self.tensors[name].data.copy_(value)
         self.update_parameters()
 
-    def release(self) -> None:
-        """Take the hooks off the parameters."""
-        for handle in self._handles:
-            handle.remove()
-
-    def _adopt(self, name: str, p: nn.Parameter, model: nn.Module) -> torch.Tensor:
+    def _adopt(self, name: str, p: nn.Parameter, model: nn.Module, dtype: torch.dtype) -> torch.Tensor:
         if name in self.used_rows:
+            if dtype != torch.float32:
+                self._whole[name] = p.detach().float().clone()
             rows = self.used_rows[name].to(p.device)
             master = p.detach().float()[rows].clone()
             place = torch.full((len(p),), -1, dtype=torch.int64, device=p.device)
             place[rows] = torch.arange(len(rows), device=p.device)
             model.get_submodule(name.rpartition(".")[0]).sparse = True  # type: ignore[assignment]
-            self._handles.append(p.register_post_accumulate_grad_hook(lambda q: _add_rows(q, master, place)))
+            p.register_post_accumulate_grad_hook(lambda q: _add_rows(q, master, place))
             return master
-        if p.dtype == torch.float32:
+        if dtype == torch.float32:
             return p
         master = p.detach().float().clone()
-        self._handles.append(p.register_post_accumulate_grad_hook(lambda q: _add_whole(q, master)))
+        p.register_post_accumulate_grad_hook(lambda q: _add_whole(q, master))
         return master
 
 

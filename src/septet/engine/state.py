@@ -71,15 +71,19 @@ def save(folder: Path, state: TrainState, masters: dict[str, Any], optimizer: di
 
 
 def save_best(folder: Path, masters: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Commit the weights of the best validation so far, in place of the earlier ones."""
+    """Commit the weights of the best validation so far; `keep_best` deletes the earlier ones once a checkpoint knows of it."""
 
     def write(temporary: Path) -> None:
         _save_tensors(masters, temporary / "masters.safetensors")
         (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **facts}, indent=2))
 
     commit_folder(folder / f"best-{facts['step']:06d}", write)
+
+
+def keep_best(folder: Path, step: int) -> None:
+    """Delete the best weights of other steps."""
     for other in folder.glob("best-*"):
-        if other.name != f"best-{facts['step']:06d}":
+        if other.name != f"best-{step:06d}":
             shutil.rmtree(other, ignore_errors=True)
 
 

@@ -100,7 +100,15 @@ def check_folder(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_model(folder: Path, head: Head, *, seed: int, dropout: float | None = None, attention: str = "sdpa") -> Loaded:
+def load_model(
+    folder: Path,
+    head: Head,
+    *,
+    seed: int,
+    dropout: float | None = None,
+    attention_dropout: float | None = None,
+    attention: str = "sdpa",
+) -> Loaded:
     """Load a backbone with a task's head; new tensors are drawn from `seed`.
 
     Args:
@@ -108,6 +116,7 @@ def load_model(folder: Path, head: Head, *, seed: int, dropout: float | None = N
         head: the Auto class and the config fields of the task.
         seed: of the new tensors' values.
         dropout: overrides every dropout rate of the config; None keeps them.
+        attention_dropout: overrides the rate of attention probabilities alone, after `dropout`.
         attention: a transformers attention implementation, or one that the engine registered.
 
     Raises:
@@ -117,7 +126,7 @@ def load_model(folder: Path, head: Head, *, seed: int, dropout: float | None = N
     import transformers
 
     raw = check_folder(folder)
-    config = _config(folder, head, dropout)
+    config = _config(folder, head, dropout, attention_dropout)
     with torch.random.fork_rng(devices=[]), silent():
         torch.manual_seed(seed)
         try:
@@ -165,7 +174,7 @@ def silent() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _config(folder: Path, head: Head, dropout: float | None) -> Any:
+def _config(folder: Path, head: Head, dropout: float | None, attention_dropout: float | None) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -174,12 +183,16 @@ def _config(folder: Path, head: Head, dropout: float | None) -> Any:
         raise ModelError(
             f"config.json cannot be used: {type(error).__name__}: {str(error)[:300]}", where=str(folder)
         ) from error
-    if dropout is not None:
-        names = [
-            n for n in config.to_dict() if "dropout" in n and isinstance(getattr(config, n), (int, float, type(None)))
-        ]
-        for name in names:
-            setattr(config, name, dropout)
+    rates = [
+        name
+        for name, value in config.to_dict().items()
+        if ("dropout" in name or "pdrop" in name or name == "attn_dropout")
+        and isinstance(value, (int, float, type(None)))
+    ]
+    for name in rates:
+        rate = attention_dropout if "att" in name and attention_dropout is not None else dropout
+        if rate is not None:
+            setattr(config, name, rate)
     return config
 
 

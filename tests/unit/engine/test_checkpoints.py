@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from septet.engine import state as states
-from septet.engine.state import TrainState, commit_folder, damage, keep_last, load_best, load_latest, save, save_best
+from septet.engine.state import (
+    TrainState,
+    commit_folder,
+    damage,
+    keep_best,
+    keep_last,
+    load_best,
+    load_latest,
+    save,
+    save_best,
+)
 
 
 def masters(value):
@@ -144,6 +154,9 @@ def test_keeps_the_newest_by_number(tmp_path):
 def test_the_best_weights_replace_the_earlier_ones(tmp_path):
     save_best(tmp_path, masters(1), {"step": 3, "metric": "f1", "value": 0.5})
     save_best(tmp_path, masters(2), {"step": 6, "metric": "f1", "value": 0.6})
+    assert torch.equal(load_best(tmp_path, 6)["b"], masters(2)["b"])
+    assert load_best(tmp_path, 3) is not None, "an older checkpoint may still name it"
+    keep_best(tmp_path, 6)
     assert torch.equal(load_best(tmp_path, 6)["b"], masters(2)["b"])
     assert load_best(tmp_path, 3) is None
     flip(tmp_path / "best-000006" / "masters.safetensors")

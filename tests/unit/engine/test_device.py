@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from septet.engine.device import Ceiling, choose_device, choose_precision, flops_per_token, measure_ceiling, place
+from septet.engine.device import Ceiling, choose_device, choose_precision, flops_per_token, measure_ceiling
+from septet.engine.optim import Masters
 from septet.errors import UsageError
 from tiny import bench
 
@@ -56,12 +57,20 @@ def test_a_device_that_is_not_there(monkeypatch):
     assert choose_device("cpu") == torch.device("cpu")
 
 
-def test_place_rounds_weights_and_leaves_counts_alone():
-    model = nn.BatchNorm1d(3)
-    place(model, torch.device("cpu"), "bf16")
-    assert model.weight.dtype == torch.bfloat16
-    assert model.num_batches_tracked.dtype == torch.int64
-    assert place(nn.Linear(2, 2), torch.device("cpu"), "fp32").weight.dtype == torch.float32
+def test_masters_keep_what_the_rounded_weights_lose():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model[2].weight.requires_grad_(False)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    masters = Masters(model, {"0.weight": torch.tensor([1, 4])}, torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model[1].num_batches_tracked.dtype == torch.int64
+    assert not model[0].weight.float().equal(before["0.weight"])
+    for name, whole in masters.state().items():
+        assert whole.equal(before[name]), name
+    masters.decay_unused("0.weight", 0.5)
+    assert masters.state()["0.weight"][0].equal(before["0.weight"][0] * 0.5)
+    assert masters.state()["0.weight"][1].equal(before["0.weight"][1])
 
 
 def test_flops_follow_what_learns(tiny_bert):
