@@ -16,7 +16,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from septet.api import check, deploy, evaluate, init, list, load, monitor, predict, prepare, run, serve, train
+    from septet.api import (
+        check,
+        deploy,
+        evaluate,
+        init,
+        list,
+        load,
+        model_path,
+        monitor,
+        predict,
+        prepare,
+        run,
+        serve,
+        train,
+    )
     from septet.recipe import Recipe
 
     __version__: str
@@ -30,6 +44,7 @@ __all__ = [
     "init",
     "list",
     "load",
+    "model_path",
     "monitor",
     "predict",
     "prepare",

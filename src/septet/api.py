@@ -162,6 +162,13 @@ def load(folder: str | Path, *, device: str | None = None, code: Sequence[str] =
     return Predictor.load(folder, device=device, code=code)
 
 
+def model_path(name: str = "starter", *, revision: str | None = None) -> Path:
+    """Return the folder of a model as recipes name it: `starter`, a folder, or a hub id (from the local cache where it is there)."""
+    from septet.model.load import resolve
+
+    return resolve(name, revision=revision)
+
+
 def list(kind: str) -> dict[str, str]:
     """Return the names registered under a kind (task, method, metric, baseline, export, input), each with its summary."""
     from septet import registry

@@ -292,18 +292,21 @@ def monitor(screen: Screen, folder: str, log: str | None, window: int | None) ->
 
 
 @septet.command(name="list")
-@click.argument("kind", metavar="KIND", shell_complete=complete.kinds)
+@click.argument("kind", metavar="[KIND]", required=False, shell_complete=complete.kinds)
 @click.option("--code", multiple=True, metavar="FILE", help="A Python file with a part of your own.")
 @_shared
 @click.pass_obj
-def list_(screen: Screen, kind: str, code: tuple[str, ...]) -> None:
-    """List the registered tasks, methods, metrics, baselines, exports or inputs."""
+def list_(screen: Screen, kind: str | None, code: tuple[str, ...]) -> None:
+    """List the registered tasks, methods, metrics, baselines, exports or inputs; without KIND, the kinds."""
     from septet import registry
 
     for path in code:
         registry.load_code(path)
-    kind = kind[:-1] if kind.endswith("s") else kind
-    found = {name: registry.summary(kind, name) for name in registry.names(kind)}
+    if kind is None:
+        found = {kind: ", ".join(registry.names(kind)) for kind in registry.FOLDERS}
+    else:
+        kind = kind.removesuffix("s")
+        found = {name: registry.summary(kind, name) for name in registry.names(kind)}
     if screen.as_json:
         screen.json([{"name": name, "summary": summary} for name, summary in found.items()])
         return

@@ -33,7 +33,7 @@ CAUSES = {
     "too-little-data": "there is too little data",
     "too-many-epochs": "it ran for too many epochs",
 }
-# found on planted runs of the quickstart, SST-2 and Banking77; the table is in docs/why.md
+# found on planted runs of the quickstart and SST-2; docs/why.md, "Diagnosis"
 LEARNT = 0.2  # share of the labels' entropy that a run which learnt anything takes away
 SHORT_STEPS = 30
 SMALL_LR, LARGE_LR = 1 / 20, 20  # of the method's usual rate
