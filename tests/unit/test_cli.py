@@ -181,7 +181,8 @@ def test_a_verb_gets_recipe_overrides_and_options(septet, verb):
         (["predict", "d", "-", "-o", "o.jsonl"], "predict", ("d", "-"), {"out": "o.jsonl"}),
         (["serve", "d", "--port", "0", "--log-text"], "serve", ("d",), {"host": None, "port": 0, "log_text": True}),
         (["serve", "d"], "serve", ("d",), {"host": None, "port": None, "log_text": None}),
-        (["monitor", "d", "--log", "l.sqlite"], "monitor", ("d",), {"log": "l.sqlite"}),
+        (["monitor", "d", "--log", "l.sqlite"], "monitor", ("d",), {"log": "l.sqlite", "window": None}),
+        (["monitor", "d", "--window", "9"], "monitor", ("d",), {"log": None, "window": 9}),
     ],
 )
 def test_each_verb_calls_its_step_of_the_journey(septet, verb, line, name, given, options):

@@ -19,10 +19,10 @@ def parse(raw: bytes, name: str, *, columns: Sequence[str] | None = None) -> dic
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(raw))
+        file = pq.ParquetFile(pa.BufferReader(raw), pre_buffer=False)
         names = file.schema_arrow.names
         wanted = list(columns) if columns is not None and set(columns) <= set(names) else names
-        table = file.read(columns=wanted)
+        table = file.read(columns=wanted, use_threads=False)
         values = {
             column: table.column(column).to_pylist() for column in dict.fromkeys(wanted) if names.count(column) == 1
         }

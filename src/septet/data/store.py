@@ -116,7 +116,8 @@ class Prepared:
             raise DataError(f"The prepared file of {split} is {state}.", where=str(file), hint=_again(self.path))
         import pyarrow.parquet as pq
 
-        return pq.read_table(io.BytesIO(raw)).to_pylist()
+        # no threads of Arrow's: one that still runs when the process ends aborts it, after all work was done
+        return pq.ParquetFile(io.BytesIO(raw), pre_buffer=False).read(use_threads=False).to_pylist()
 
     def intact(self) -> bool:
         """Whether every file is there with the size it had; no file is opened."""
