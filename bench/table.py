@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.jobs import RESULTS
+from bench.jobs import REPO, RESULTS
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -65,6 +66,18 @@ def stem(what: str, facts: dict[str, Any], folder: Path = RESULTS) -> Path:
 def keep(path: Path, result: dict[str, Any], text: str) -> list[Path]:
     """Write the JSON and the table; return the files."""
     files = [path.with_name(path.name + ".json"), path.with_name(path.name + ".md")]
-    files[0].write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    files[0].write_text(_portable(json.dumps(result, indent=1, ensure_ascii=False)) + "\n")
     files[1].write_text(text + "\n")
     return files
+
+
+def _portable(text: str) -> str:
+    """Return a text without the paths of the machine it was made on."""
+    for folder, name in (
+        (sys.prefix, "<environment>"),
+        (str(REPO), "."),
+        (str(REPO.parent), ".."),
+        (str(Path.home()), "~"),
+    ):
+        text = text.replace(folder, name)
+    return text
