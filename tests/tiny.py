@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from septet.engine import dropout as counted
+from septet.engine.attention import ATTENTION, register_attention
 from septet.engine.device import DTYPES
 from septet.engine.loop import Examples, Rates, train_steps
 from septet.engine.optim import AdamW, Masters
@@ -140,14 +141,14 @@ def bench(
     seed: int = 0,
     options: dict[str, Any] | None = None,
     precision: str = "fp32",
-    attention: str = counted.ATTENTION,
+    attention: str = ATTENTION,
     method: Any = None,
     dropout: float | None = None,
 ) -> Bench:
     """Return a model from a tiny checkpoint with its head, ready for a step."""
     data = rows(count, seed)
     task = Classify(Options(**{"text": "text", "label": "label", **(options or {})})).learn(data, max_length=60)
-    counted.register_attention()
+    register_attention()
     model = load_model(folder, task.heads()["label"], seed=3, dropout=dropout, attention=attention).model
     if method is not None:
         model = method.attach(model)

@@ -18,11 +18,13 @@ from septet import registry
 from septet.data.store import Prepared
 from septet.engine import device as devices
 from septet.engine import dropout
+from septet.engine.attention import ATTENTION, register_attention
 from septet.engine.loop import Examples, Rates
 from septet.engine.optim import AdamW, Masters
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
+from septet.engine.unpad import Unpadder, unpadder
 from septet.model import load
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -30,7 +32,7 @@ from septet.report import Finding, Report
 from septet.tasks import Example
 
 ENCODE_LIMIT = 512
-ATTENTION = {"eager": dropout.ATTENTION, "sdpa": "sdpa"}
+ATTENTIONS = {"eager": ATTENTION, "sdpa": "sdpa"}
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Setup:
     validation_targets: np.ndarray
     clock: dropout.DropoutClock
     shortcut: FirstTokenOnly | None
+    unpadder: Unpadder | None
     findings: Report = field(default_factory=Report)
     truncation: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -67,7 +70,7 @@ class Setup:
         return Rates(train.lr or 0.0, train.schedule, warmup_steps(train.warmup, self.total), self.total, train.clip)
 
     def source(self) -> Examples:
-        return Examples(self.train, self.planner, self.task, self.processor, self.device)
+        return Examples(self.train, self.planner, self.task, self.processor, self.device, self.unpadder)
 
     def optimizer(self) -> AdamW:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
@@ -108,6 +111,10 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe = recipe.filled(_from_method(method, hidden, ceiling))
     loaded, model, findings = build(recipe, task, method, folder)
     model.to(device)
+    clock = dropout.install(model, recipe.train.seed)
+    shortcut = first_token_only(model, clock, len(processor))
+    can_unpad = shortcut is not None and recipe.model.attention == "eager" and recipe.train.pad != "max_length"
+    without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
     findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
     return Setup(
         recipe=recipe,
@@ -119,12 +126,13 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         processor=processor,
         device=device,
         ceiling=ceiling,
-        planner=_planner(recipe, train),
+        planner=_planner(recipe, train, without_padding is not None),
         train=train,
         validation=validation,
         validation_targets=np.array([task.target(row) for row in validation_rows]),
-        clock=dropout.install(model, recipe.train.seed),
-        shortcut=first_token_only(model, len(processor)),
+        clock=clock,
+        shortcut=shortcut,
+        unpadder=without_padding,
         findings=findings,
         truncation={"train": _truncated([train]), "validation": _truncated(validation)},
     )
@@ -158,10 +166,10 @@ def build(recipe: Recipe, task: Any, method: Any, folder: Path) -> tuple[load.Lo
     Raises:
         CheckError: the method refuses the model.
     """
-    dropout.register_attention()
+    register_attention()
     head = next(iter(task.heads().values()))
-    attention = ATTENTION[recipe.model.attention or "sdpa"]
-    counted = attention == dropout.ATTENTION
+    attention = ATTENTIONS[recipe.model.attention or "sdpa"]
+    counted = attention == ATTENTION
     loaded = load.load_model(
         folder,
         head,
@@ -178,7 +186,7 @@ def build(recipe: Recipe, task: Any, method: Any, folder: Path) -> tuple[load.Lo
         return loaded, method.attach(loaded.model), findings
 
 
-def _planner(recipe: Recipe, examples: list[Example]) -> Planner:
+def _planner(recipe: Recipe, examples: list[Example], unpadded: bool) -> Planner:
     train = recipe.train
     return Planner(
         [e.size for e in examples],
@@ -188,6 +196,7 @@ def _planner(recipe: Recipe, examples: list[Example]) -> Planner:
         train.micro_batch,
         recipe.model.max_length if train.pad == "max_length" else None,
         PASS_COST[train.precision or "fp32"],
+        unpadded,
     )
 
 

@@ -91,7 +91,7 @@ def test_the_adamw_update(folders, split):
 def test_the_short_cut_at_the_first_token(folders, kind):
     """Computing the last layer at the first token only gives the same loss and gradient, with dropout and padding."""
     plain, cut = bench(folders[kind], count=8), bench(folders[kind], count=8)
-    shortcut = first_token_only(cut.model, len(cut.processor))
+    shortcut = first_token_only(cut.model, cut.clock, len(cut.processor))
     assert shortcut is not None
     _, expected, loss = gradients(plain, SPLITS["1 of 8"])
     _, found, again = gradients(cut, SPLITS["shuffled 3+5"])
@@ -102,7 +102,7 @@ def test_the_short_cut_at_the_first_token(folders, kind):
 @pytest.mark.parametrize("kind", ["distilbert", "gpt2", "llama"])
 def test_the_short_cut_is_refused_where_it_would_be_wrong(folders, kind):
     b = bench(folders[kind], count=8)
-    assert first_token_only(b.model, len(b.processor)) is None
+    assert first_token_only(b.model, b.clock, len(b.processor)) is None
 
 
 def curve(folder, *, total=50, **plan):

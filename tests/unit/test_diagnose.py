@@ -201,7 +201,6 @@ def test_without_trained_rows_the_curves_alone_speak():
 
 def test_signs_come_from_the_files_of_the_run(tmp_path):
     import invented_run
-
     from septet.recipe import Recipe
 
     run = invented_run.write(tmp_path, labels=2, rows=(60, 20, 30), steps=40)

@@ -2,10 +2,10 @@
 
 import json
 
-import invented_run
 import numpy as np
 import pytest
 
+import invented_run
 from septet.baselines import tfidf
 from septet.errors import DataError, RecipeError, UsageError
 from septet.evaluate import evaluate

@@ -1,22 +1,26 @@
 """Dropout from a counter: what is dropped depends on (seed, epoch, row, site, place), on nothing else.
 
 So a row sees the same mask alone or among others, first or last, before or after a resume; PyTorch's own dropout draws from a
-global stream and gives none of that. `install` replaces every `nn.Dropout` of a model and registers an eager attention
-function (`septet`) whose probabilities are dropped in the same way. Before each forward pass `DropoutClock.set` names the rows.
+global stream and gives none of that. `install` replaces every `nn.Dropout` of a model; `engine/attention.py` drops the
+probabilities in the same way. Before each forward pass `DropoutClock.set` names the rows.
 
 Shapes: B rows, T tokens, N numbers a row, S sites.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import nn
 
-ATTENTION = "septet"
+from septet.engine.unpad import Layout
+
 _TABLE = 1 << 20
+# squares of tokens up to this keep their words of attention
+KEPT_WORDS = 128 * 128
 # the multiplier of Wellons' lowbias32 integer hash; the high bits of the product depend on every lower bit
 _ODD = -2073254261 & 0xFFFFFFFF
 
@@ -32,6 +36,8 @@ class DropoutClock:
         self.seed = seed
         self.sites = 0
         self.keys_SB = torch.zeros(0, 0, dtype=torch.int32)
+        self.unpadded: Layout | None = None
+        self.attention_words: dict[tuple[int, int, int], torch.Tensor] = {}
         self._table = _words(_TABLE)
 
     def set(self, rows: list[int], epoch: int, device: torch.device | str = "cpu") -> None:
@@ -41,6 +47,15 @@ class DropoutClock:
         site_S1 = np.arange(1, self.sites + 1, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
         keys = (_mix(base_B[None, :] ^ site_S1) >> np.uint64(32)).astype(np.uint32).view(np.int32)
         self.keys_SB = torch.from_numpy(keys).to(device)
+
+    @contextlib.contextmanager
+    def layout(self, layout: Layout | None) -> Iterator[None]:
+        """Say, for the forward passes within, how their rows are laid end to end; None where they are padded."""
+        self.unpadded = layout
+        try:
+            yield
+        finally:
+            self.unpadded = None
 
     def place(self) -> int:
         """Return the number of a new site."""
@@ -64,10 +79,14 @@ class DropoutClock:
             rate: probability of dropping.
             dtype: of the factors.
         """
-        mixed_BN = words ^ self.keys_SB[site][:, None]
-        mixed_BN *= _signed(_ODD)
-        kept_BN = mixed_BN >= _signed(int(rate * 2**32) + 0x80000000 & 0xFFFFFFFF)
-        return kept_BN.to(dtype).mul_(1.0 / (1.0 - rate))
+        return _factors(words ^ self.keys_SB[site][:, None], rate, dtype)
+
+    def keep_tokens(self, site: int, layout: Layout, width: int, rate: float, dtype: torch.dtype) -> torch.Tensor:
+        """Return (N, H) factors of tokens laid end to end: those that `keep` gives them in their rows."""
+        if width not in layout.words:
+            words_TH = self.words(max(layout.lengths) * width, layout.rows_N.device).view(-1, width)
+            layout.words[width] = words_TH[layout.places_N]
+        return _factors(layout.words[width] ^ self.keys_SB[site][layout.rows_N][:, None], rate, dtype)
 
 
 class RowDropout(nn.Module):
@@ -83,6 +102,9 @@ class RowDropout(nn.Module):
         if not self.training or self.p == 0.0:
             return x
         rows = self.clock.keys_SB.shape[1]
+        layout = self.clock.unpadded
+        if layout is not None and x.shape[:-1] == (1, len(layout.rows_N)):
+            return x * self.clock.keep_tokens(self.site, layout, x.shape[-1], self.p, x.dtype)
         if x.shape[0] != rows:
             raise RuntimeError(f"dropout site {self.site} got {x.shape[0]} rows where the batch has {rows}")
         words = self.clock.words(x[0].numel(), x.device)
@@ -103,56 +125,26 @@ class AttentionSite:
         self, heads: int, queries: int, keys: int, rate: float, dtype: torch.dtype, device: torch.device
     ) -> torch.Tensor:
         """Return (B, heads, queries, keys) factors."""
-        words = self.clock.words((heads + 1) * 4096, device).view(heads + 1, 4096)
-        if max(queries, keys) > 4096:
-            raise RuntimeError("attention dropout reaches 4,096 tokens")
-        # 31 is odd, so that (query, key) and (key, query) get different words
-        words_HQK = words[1:, :queries, None] * 31 + words[0, :keys]
-        flat = self.clock.keep(self.site, words_HQK.reshape(-1), rate, dtype)
+        flat = self.clock.keep(self.site, self._words(heads, queries, keys, device), rate, dtype)
         return flat.view(-1, heads, queries, keys)
 
+    def bits(self, rows: slice, heads: int, tokens: int, rate: float, like: torch.Tensor) -> torch.Tensor:
+        """Return (rows, heads * tokens * tokens) integers of the width of `like`'s numbers: all ones where kept, 0 where dropped."""
+        words = self._words(heads, tokens, tokens, like.device)
+        return _kept_bits(words ^ self.clock.keys_SB[self.site, rows, None], rate, like.dtype)
 
-def attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eager attention with counted dropout, in the signature transformers calls.
-
-    Args:
-        query, key, value: (B, heads, T, D).
-        attention_mask: (B or 1, 1 or heads, T, T) additive float, or None.
-
-    Returns:
-        (B, T, heads, D) and the probabilities.
-    """
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if (groups := query.shape[1] // key.shape[1]) > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = (query * scale) @ key.transpose(2, 3)
-    if attention_mask is not None:
-        scores = scores + attention_mask[..., : key.shape[-2]]
-    probabilities = scores.softmax(-1)
-    if dropout and module.training:
-        site: AttentionSite = module._septet_site  # type: ignore[assignment]
-        probabilities = probabilities * site.factors(
-            query.shape[1], query.shape[2], key.shape[2], dropout, query.dtype, query.device
-        )
-    return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
-
-
-def register_attention() -> None:
-    """Make `attn_implementation="septet"` known to transformers."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import eager_mask
-
-    AttentionInterface.register(ATTENTION, attention)
-    AttentionMaskInterface.register(ATTENTION, eager_mask)
+    def _words(self, heads: int, queries: int, keys: int, device: torch.device) -> torch.Tensor:
+        known = self.clock.attention_words
+        if (heads, queries, keys) in known:
+            return known[heads, queries, keys]
+        if max(queries, keys) > 4096:
+            raise RuntimeError("attention dropout reaches 4,096 tokens")
+        words = self.clock.words((heads + 1) * 4096, device).view(heads + 1, 4096)
+        # 31 is odd, so that (query, key) and (key, query) get different words
+        words_HQK = (words[1:, :queries, None] * 31 + words[0, :keys]).reshape(-1)
+        if queries * keys <= KEPT_WORDS:
+            known[heads, queries, keys] = words_HQK
+        return words_HQK
 
 
 def install(model: nn.Module, seed: int) -> DropoutClock:
@@ -176,6 +168,25 @@ def remove(model: nn.Module) -> None:
         if isinstance(module, RowDropout):
             owner = model.get_submodule(name.rpartition(".")[0])
             setattr(owner, name.rpartition(".")[2], nn.Dropout(module.p).train(module.training))
+
+
+def _factors(mixed: torch.Tensor, rate: float, dtype: torch.dtype) -> torch.Tensor:
+    bits = _kept_bits(mixed, rate, dtype)
+    scale = torch.tensor(1.0 / (1.0 - rate), dtype=dtype)
+    return bits.bitwise_and_(int(scale.view(bits.dtype))).view(dtype)
+
+
+def _kept_bits(mixed: torch.Tensor, rate: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return integers as wide as `dtype`: all ones where a word is kept, 0 where it is dropped.
+
+    Comparing by sign and working on bits is several times faster than comparisons, booleans and products of numbers.
+    """
+    mixed *= _signed(_ODD)
+    mixed >>= 1
+    mixed -= int(rate * 2**31) - 2**30
+    mixed >>= 31
+    bits = mixed.bitwise_not_()
+    return bits if dtype.itemsize == 4 else bits.to(torch.int16)
 
 
 def _is_attention(module: nn.Module) -> bool:

@@ -20,6 +20,7 @@ from septet.engine.optim import AdamW
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
 from septet.engine.step import backward, group_weights
+from septet.engine.unpad import Unpadder
 from septet.errors import SeptetError
 from septet.tasks import Batch, Example
 
@@ -68,12 +69,21 @@ class Source(Protocol):
 class Examples:
     """A source from encoded examples and a planner."""
 
-    def __init__(self, examples: Sequence[Example], planner: Planner, task: Any, processor: Any, device: torch.device):
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        planner: Planner,
+        task: Any,
+        processor: Any,
+        device: torch.device,
+        unpadder: Unpadder | None = None,
+    ):
         self.examples = examples
         self.planner = planner
         self.task = task
         self.processor = processor
         self.device = device
+        self.unpadder = unpadder
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         epoch, indices = self.planner.group(step)
@@ -84,7 +94,7 @@ class Examples:
         batch = self.task.collate(chosen, self.processor, self.planner.length)
         batch.meta = [{"size": e.size} for e in chosen]
         batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
-        return batch
+        return batch if self.unpadder is None else self.unpadder(batch)
 
 
 def train_steps(
@@ -113,16 +123,19 @@ def train_steps(
     Raises:
         TrainingError: the loss or the gradient norm is not finite (in fp16: of the loss).
     """
+    modes = learn_modes(model)
     while state.step < rates.total:
         began = time.perf_counter()
-        learn_mode(model)
+        for module, learns in modes:
+            module.training = learns
         epoch, batches = source.group(state.step)
         totals = group_weights(task, batches)
         scale = state.loss_scale if scaled else 1.0
         loss = torch.zeros((), dtype=torch.float64)
         for batch in batches:
             clock.set(batch.rows, epoch, next(iter(batch.inputs.values())).device)
-            loss += backward(model, task, batch, totals, scale=scale).cpu()
+            with clock.layout(batch.layout):
+                loss += backward(model, task, batch, totals, scale=scale).cpu()
         lr = rates.at(state.step)
         value = float(loss)
         if not math.isfinite(value):
@@ -139,13 +152,14 @@ def train_steps(
         yield Step(state.step, epoch, value, lr, norm, rows, tokens, seconds, skipped)
 
 
-def learn_mode(model: Any) -> None:
-    """Put what learns into train() and what is frozen into eval(): a frozen part must not drop anything."""
-    model.train()
+def learn_modes(model: Any) -> list[tuple[Any, bool]]:
+    """Return every module and whether it is to be in train(): what is frozen must not drop anything, nor what lies within it."""
+    modes = dict.fromkeys(model.modules(), True)
     for module in model.modules():
         own = list(module.parameters())
         if own and not any(p.requires_grad for p in own):
-            module.eval()
+            modes.update(dict.fromkeys(module.modules(), False))
+    return list(modes.items())
 
 
 def _update(

@@ -32,6 +32,8 @@ class Masters:
         self.used_rows = used_rows or {}
         self.tensors: dict[str, torch.Tensor] = {}
         self._decay: dict[str, float] = dict.fromkeys(self.used_rows, 1.0)
+        # gradients of masters that are not their parameter: kept, because fresh memory costs more than the copy into it
+        self._grads: dict[str, torch.Tensor] = {}
         # all rows of a compact embedding in fp32, where the parameter itself is rounded
         self._whole: dict[str, torch.Tensor] = {}
         for name, p in self.parameters.items():
@@ -43,12 +45,16 @@ class Masters:
     def update_parameters(self) -> None:
         """Round the masters into the parameters the model computes with."""
         with torch.no_grad():
-            for name, p in self.parameters.items():
-                master = self.tensors[name]
-                if name in self.used_rows:
-                    p.data.index_copy_(0, self.used_rows[name], master.data.to(p.dtype))
-                elif master is not p:
-                    p.data.copy_(master.data)
+            for name, rows in self.used_rows.items():
+                p = self.parameters[name]
+                p.data.index_copy_(0, rows, self.tensors[name].data.to(p.dtype))
+            apart = [
+                name
+                for name, p in self.parameters.items()
+                if name not in self.used_rows and self.tensors[name] is not p
+            ]
+            if apart:
+                torch._foreach_copy_([self.parameters[n].data for n in apart], [self.tensors[n].data for n in apart])
 
     def decay_unused(self, name: str, factor: float) -> None:
         """Note one step's weight decay of the rows that have no master."""
@@ -109,12 +115,14 @@ class Masters:
             place = torch.full((len(p),), -1, dtype=torch.int64, device=p.device)
             place[rows] = torch.arange(len(rows), device=p.device)
             model.get_submodule(name.rpartition(".")[0]).sparse = True  # type: ignore[assignment]
-            p.register_post_accumulate_grad_hook(lambda q: _add_rows(q, master, place))
+            self._grads[name] = torch.zeros_like(master)
+            p.register_post_accumulate_grad_hook(lambda q: _add_rows(q, master, self._grads[name], place))
             return master
         if dtype == torch.float32:
             return p
         master = p.detach().float().clone()
-        p.register_post_accumulate_grad_hook(lambda q: _add_whole(q, master))
+        self._grads[name] = torch.empty_like(master)
+        p.register_post_accumulate_grad_hook(lambda q: _add_whole(q, master, self._grads[name]))
         return master
 
 
@@ -183,18 +191,18 @@ class AdamW:
         return (self.masters.tensors[name] for name in self.names)
 
 
-def _add_whole(p: torch.Tensor, master: torch.Tensor) -> None:
+def _add_whole(p: torch.Tensor, master: torch.Tensor, kept: torch.Tensor) -> None:
     if master.grad is None:
-        master.grad = p.grad.float()  # type: ignore[union-attr]
+        master.grad = kept.copy_(p.grad)  # type: ignore[arg-type]
     else:
         master.grad.add_(p.grad)  # type: ignore[arg-type]
     p.grad = None
 
 
-def _add_rows(p: torch.Tensor, master: torch.Tensor, place: torch.Tensor) -> None:
+def _add_rows(p: torch.Tensor, master: torch.Tensor, kept: torch.Tensor, place: torch.Tensor) -> None:
     grad: torch.Tensor = p.grad  # type: ignore[assignment]
     if master.grad is None:
-        master.grad = torch.zeros_like(master)
+        master.grad = kept.zero_()
     if grad.is_sparse:
         master.grad.index_add_(0, place[grad._indices()[0]], grad._values().float())
     else:

@@ -27,10 +27,11 @@ class Planner:
         lengths: tokens of each example.
         batch: rows an update sees; the last group of an epoch may be smaller.
         seed: of the shuffles.
-        token_budget: padded tokens a micro-batch may hold; a longer row goes alone.
+        token_budget: tokens a micro-batch may hold, padding included; a longer row goes alone.
         micro_batch: rows a micro-batch may hold; None leaves it to the budget.
         length: pad every micro-batch to this many tokens; None pads to its longest row.
         pass_cost: tokens of padding that one micro-batch less is worth.
+        unpadded: whether the engine takes the padding out (`engine/unpad.py`), so that tokens are all that counts.
     """
 
     lengths: Sequence[int]
@@ -40,6 +41,7 @@ class Planner:
     micro_batch: int | None = None
     length: int | None = None
     pass_cost: int = PASS_COST["fp32"]
+    unpadded: bool = False
 
     @property
     def groups_per_epoch(self) -> int:
@@ -59,12 +61,12 @@ class Planner:
         return epoch, self.order(epoch)[place * self.batch : (place + 1) * self.batch]
 
     def micro_batches(self, group: np.ndarray) -> list[np.ndarray]:
-        """Split a group into the runs of like length that cost least: padded tokens plus a price for each pass."""
+        """Split a group into the runs of like length that cost least: computed tokens plus a price for each pass."""
         sizes = np.asarray(self.lengths)[group]
         order = np.argsort(sizes, kind="stable")
         if self.length is not None:
             sizes = np.full(len(group), self.length)
-        cuts = _cheapest_cuts(sizes[order], self.token_budget, self.micro_batch or len(group), self.pass_cost)
+        cuts = self._cheapest_cuts(sizes[order])
         return [group[order[a:b]] for a, b in pairwise(cuts)]
 
     def padding(self, groups: int = 50) -> float:
@@ -74,24 +76,25 @@ class Planner:
             for micro in self.micro_batches(self.group(step)[1]):
                 sizes = np.asarray(self.lengths)[micro]
                 real += int(sizes.sum())
-                padded += max(int(sizes.max()), self.length or 0) * len(micro)
+                padded += int(sizes.sum()) if self.unpadded else max(int(sizes.max()), self.length or 0) * len(micro)
         return 1 - real / padded
 
-
-def _cheapest_cuts(sizes: np.ndarray, budget: int, most_rows: int, pass_cost: int) -> list[int]:
-    """Return the cut points of a sorted list that cost least, by dynamic programming over the last cut."""
-    n = len(sizes)
-    cost = np.full(n + 1, np.inf)
-    cost[0] = 0.0
-    back = np.zeros(n + 1, dtype=np.int64)
-    for end in range(1, n + 1):
-        width = int(sizes[end - 1])
-        rows = max(1, min(most_rows, budget // max(width, 1), end))
-        starts = np.arange(end - rows, end)
-        costs = cost[starts] + (end - starts) * width + pass_cost
-        best = int(costs.argmin())
-        cost[end], back[end] = costs[best], starts[best]
-    cuts = [n]
-    while cuts[-1] > 0:
-        cuts.append(int(back[cuts[-1]]))
-    return cuts[::-1]
+    def _cheapest_cuts(self, sizes: np.ndarray) -> list[int]:
+        """Return the cut points of a sorted list that cost least, by dynamic programming over the last cut."""
+        n = len(sizes)
+        most = self.micro_batch or n
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        cost = np.full(n + 1, np.inf)
+        cost[0] = 0.0
+        back = np.zeros(n + 1, dtype=np.int64)
+        for end in range(1, n + 1):
+            starts = np.arange(max(0, end - most), end)
+            tokens = ends[end] - ends[starts] if self.unpadded else (end - starts) * sizes[end - 1]
+            fits = (tokens <= self.token_budget) | (starts == end - 1)
+            costs = np.where(fits, cost[starts] + tokens + self.pass_cost, np.inf)
+            best = int(costs.argmin())
+            cost[end], back[end] = costs[best], starts[best]
+        cuts = [n]
+        while cuts[-1] > 0:
+            cuts.append(int(back[cuts[-1]]))
+        return cuts[::-1]

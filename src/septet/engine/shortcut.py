@@ -15,14 +15,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from septet.engine.dropout import DropoutClock
+
 TOLERANCE = 1e-5
 
 
 class FirstTokenOnly:
     """The short cut on one model; `off` suspends it for a pass that wants every token."""
 
-    def __init__(self, projection: nn.Module):
+    def __init__(self, projection: nn.Module, clock: DropoutClock):
         self.on = True
+        self.clock = clock
         self._handle = projection.register_forward_pre_hook(self._cut)
 
     @contextlib.contextmanager
@@ -37,14 +40,18 @@ class FirstTokenOnly:
         self._handle.remove()
 
     def _cut(self, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        return tuple(x[:, :1] for x in args) if self.on else None
+        if not self.on:
+            return None
+        layout = self.clock.unpadded
+        return tuple(x[:, :1] if layout is None else x[0, layout.firsts_B][:, None] for x in args)
 
 
-def first_token_only(model: Any, vocabulary: int) -> FirstTokenOnly | None:
+def first_token_only(model: Any, clock: DropoutClock, vocabulary: int) -> FirstTokenOnly | None:
     """Install the short cut and return it, or None where the model has not the shape or the probe differs.
 
     Args:
         model: a sequence classifier, before or after a method is attached.
+        clock: of its dropout; knows whether rows are laid end to end.
         vocabulary: token ids of the probe are drawn below this.
     """
     projection = _last_projection(model)
@@ -56,7 +63,7 @@ def first_token_only(model: Any, vocabulary: int) -> FirstTokenOnly | None:
     ids_BT = torch.arange(2 * 12, device=device).view(2, 12) * 37 % max(2, vocabulary - 1) + 1
     mask_BT = torch.ones_like(ids_BT)
     mask_BT[1, 7:] = 0
-    shortcut = FirstTokenOnly(projection)
+    shortcut = FirstTokenOnly(projection, clock)
     try:
         with torch.inference_mode():
             cut = model(input_ids=ids_BT, attention_mask=mask_BT).logits.float()

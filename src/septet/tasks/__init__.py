@@ -40,12 +40,16 @@ class Example:
 
 @dataclass(slots=True)
 class Batch:
-    """Collated examples: `inputs` (B, T) tensors, `targets` (B,), `rows` row ids."""
+    """Collated examples: `inputs` (B, T) tensors, `targets` (B,), `rows` row ids.
+
+    `layout` is the engine's: where each token belongs, once padding has been taken out of `inputs` (`engine/unpad.py`).
+    """
 
     inputs: dict[str, torch.Tensor]
     targets: torch.Tensor | None
     rows: list[int]
     meta: list[dict[str, Any]]
+    layout: Any = None
 
     def __len__(self) -> int:
         return len(self.rows)

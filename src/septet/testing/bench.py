@@ -65,6 +65,7 @@ def bench(folder: Path, task: Any, rows: Sequence[dict[str, Any]], *, model: str
     import torch
 
     from septet.engine import dropout
+    from septet.engine.attention import ATTENTION, register_attention
     from septet.model.load import load_model
 
     rows = [{"_row": i + 1, **row} for i, row in enumerate(rows)]
@@ -73,9 +74,9 @@ def bench(folder: Path, task: Any, rows: Sequence[dict[str, Any]], *, model: str
     if not base.exists():
         checkpoint(base, words)
     learnt = task.learn(rows, max_length=48)
-    dropout.register_attention()
+    register_attention()
     head = next(iter(learnt.heads().values()))
-    loaded = load_model(base, head, seed=SEED, dropout=0.0, attention=dropout.ATTENTION).model
+    loaded = load_model(base, head, seed=SEED, dropout=0.0, attention=ATTENTION).model
     if method is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)

@@ -4,9 +4,9 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
-import invented_run
 import pytest
 
+import invented_run
 from septet.errors import UsageError
 from septet.evaluate import evaluate
 from septet.page import charts, curves, matrix, words

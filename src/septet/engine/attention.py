@@ -1,0 +1,119 @@
+"""The attention functions that transformers calls by the name "septet": eager, with counted dropout, padded or not.
+
+Where the padding is out (`engine/unpad.py`), rows of like length are attended to together, forward and backward by hand: no padding between
+rows of unlike length, nothing kept that the backward pass can make again, and no pass over the probabilities that bits can do.
+
+Shapes: B rows, T tokens, N tokens of all rows, R of them real, D numbers a head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from septet.engine.dropout import AttentionSite
+from septet.engine.unpad import Layout
+
+ATTENTION = "septet"
+
+
+def attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Eager attention with counted dropout, in the signature transformers calls.
+
+    Args:
+        query, key, value: (B, heads, T, D); (1, heads, N, D) where the padding is out.
+        attention_mask: (B or 1, 1 or heads, T, T) additive float, or None; not read where the padding is out.
+
+    Returns:
+        (B, T, heads, D), or (1, N, heads, D), and the probabilities of the padded form.
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    rate = dropout if module.training else 0.0
+    site: AttentionSite = module._septet_site  # type: ignore[assignment]
+    if (layout := site.clock.unpadded) is not None:
+        tokens = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
+        return _Unpadded.apply(*tokens, layout, site, rate, scale)[None], None  # pyright: ignore
+    if (groups := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = (query * scale) @ key.transpose(2, 3)
+    if attention_mask is not None:
+        scores = scores + attention_mask[..., : key.shape[-2]]
+    probabilities = scores.softmax(-1)
+    if rate:
+        probabilities = probabilities * site.factors(
+            query.shape[1], query.shape[2], key.shape[2], rate, query.dtype, query.device
+        )
+    return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
+
+
+def register_attention() -> None:
+    """Make `attn_implementation="septet"` known to transformers."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+
+    AttentionInterface.register(ATTENTION, attention)
+    AttentionMaskInterface.register(ATTENTION, eager_mask)
+
+
+class _Unpadded(torch.autograd.Function):
+    """Attention over (N, heads, D) tokens within their rows; every row sees all of itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layout: Layout,
+        site: AttentionSite,
+        rate: float,
+        scale: float,
+    ) -> torch.Tensor:
+        heads = query.shape[1]
+        found = torch.zeros_like(query)
+        kept = []
+        for bucket in layout.buckets(heads):
+            q, k, v = (bucket.rows_of(x) for x in (query, key, value))
+            scores = torch.baddbmm(bucket.hidden.to(q.dtype), q, k.transpose(1, 2), alpha=scale)
+            p = scores.softmax(-1)
+            bits = site.bits(bucket.rows, heads, bucket.tokens, rate, p).view(p.shape) if rate else None
+            bucket.put(found, _masked(p, bits) @ v)
+            kept += [q, k, v, p] if bits is None else [q, k, v, p, bits]
+        if rate:
+            found *= 1.0 / (1.0 - rate)
+        ctx.layout, ctx.rate, ctx.scale = layout, rate, scale
+        ctx.save_for_backward(*kept)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        given = grads[0] * (1.0 / (1.0 - ctx.rate)) if ctx.rate else grads[0].contiguous()
+        kept = list(ctx.saved_tensors)
+        each = 5 if ctx.rate else 4
+        dq, dk, dv = (torch.zeros_like(given) for _ in range(3))
+        for i, bucket in enumerate(ctx.layout.buckets(given.shape[1])):
+            q, k, v, p, *bits = kept[each * i : each * (i + 1)]
+            mask = bits[0] if bits else None
+            do = bucket.rows_of(given)
+            bucket.put(dv, _masked(p, mask).transpose(1, 2) @ do)
+            dp = _masked(do @ v.transpose(1, 2), mask)
+            ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(ctx.scale)
+            bucket.put(dq, ds @ k)
+            bucket.put(dk, ds.transpose(1, 2) @ q)
+        return dq, dk, dv, None, None, None, None
+
+
+def _masked(x: torch.Tensor, bits: torch.Tensor | None) -> torch.Tensor:
+    """Return `x` with its dropped numbers 0."""
+    return x if bits is None else (x.view(bits.dtype) & bits).view(x.dtype)

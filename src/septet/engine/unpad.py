@@ -1,0 +1,201 @@
+"""Padding taken out of a micro-batch: each token is computed once, and no token that is none.
+
+The rows of a padded batch (B, T) are laid end to end as one row of N tokens, so embeddings, projections, feed-forward blocks and norms see real
+tokens only. Attention alone puts them back into rows, in buckets of like length (`engine/attention.py`). The head reads each row's first
+token, which `shortcut.FirstTokenOnly` picks. Gradients are those of the padded batch; a probe before training compares the logits, and
+a model that answers otherwise keeps its padding.
+
+Matrix products of a size that was not seen before are slow (oneDNN writes code for each), so N is filled up to one of sixteen sizes between
+two powers of two by tokens that belong to no row, and a bucket's rows to a multiple of eight tokens.
+
+Shapes: B rows, T the longest row's tokens, N tokens of all rows with the filling, R without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from septet.tasks import Batch
+
+STEP = 8
+# what one more bucket costs, in query-key pairs of a row: its launches, forward and backward
+BUCKET_COST = 16384
+
+
+class Bucket:
+    """Consecutive rows that attend together, as (rows * heads, tokens, D).
+
+    Args:
+        rows: which of the micro-batch.
+        lengths: of these rows.
+        start: their first token.
+        heads: of the attention.
+    """
+
+    def __init__(self, rows: slice, lengths: list[int], start: int, heads: int, device: torch.device):
+        self.rows = rows
+        self.tokens = -(-max(lengths) // STEP) * STEP
+        self.heads = heads
+        self.span = slice(start, start + sum(lengths))
+        lengths_B = torch.tensor(lengths, device=device)
+        real_BT = torch.arange(self.tokens, device=device) < lengths_B[:, None]
+        rows_R, places_R = real_BT.nonzero(as_tuple=True)
+        heads_H = torch.arange(heads, device=device)
+        # where each head of each token lies among (rows, heads, tokens)
+        self.cells = ((rows_R[:, None] * heads + heads_H) * self.tokens + places_R[:, None]).flatten()
+        hidden_BT = (~real_BT).float() * torch.finfo(torch.bfloat16).min
+        self.hidden = hidden_BT[:, None].expand(-1, heads, -1).reshape(-1, 1, self.tokens)
+        self.size = len(lengths) * heads * self.tokens
+
+    def rows_of(self, x_NHD: torch.Tensor) -> torch.Tensor:
+        """Return (rows * heads, tokens, D), zeros behind a row's end."""
+        depth = x_NHD.shape[-1]
+        found = x_NHD.new_zeros(self.size, depth).index_copy_(0, self.cells, x_NHD[self.span].view(-1, depth))
+        return found.view(-1, self.tokens, depth)
+
+    def put(self, into_NHD: torch.Tensor, x: torch.Tensor) -> None:
+        """Write (rows * heads, tokens, D) to its tokens."""
+        depth = x.shape[-1]
+        torch.index_select(x.view(-1, depth), 0, self.cells, out=into_NHD[self.span].view(-1, depth))
+
+
+class Layout:
+    """Where each token of an unpadded micro-batch belongs.
+
+    Args:
+        lengths: of the rows, B numbers.
+        rows_N: int64, the row of each token; 0 in the filling.
+        places_N: int64, its place in the row; 0 in the filling.
+    """
+
+    def __init__(self, lengths: list[int], rows_N: torch.Tensor, places_N: torch.Tensor):
+        self.lengths = lengths
+        self.rows_N = rows_N
+        self.places_N = places_N
+        self.starts = [0, *accumulate(lengths)]
+        self.firsts_B = torch.tensor(self.starts[:-1], device=rows_N.device)
+        # the dropout's words of each token, by width
+        self.words: dict[int, torch.Tensor] = {}
+        self._buckets: dict[int, list[Bucket]] = {}
+
+    def buckets(self, heads: int) -> list[Bucket]:
+        """Return the rows in buckets of like length."""
+        if heads not in self._buckets:
+            self._buckets[heads] = [
+                Bucket(slice(a, b), self.lengths[a:b], self.starts[a], heads, self.rows_N.device)
+                for a, b in _cuts(self.lengths)
+            ]
+        return self._buckets[heads]
+
+
+class Unpadder:
+    """Lays the rows of padded batches end to end for one model.
+
+    Args:
+        first_position: the position id of a row's first token.
+    """
+
+    def __init__(self, first_position: int = 0):
+        self.first_position = first_position
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return the batch without padding; one whose rows do not begin at the left comes back as it is."""
+        real_BT = batch.inputs.get("attention_mask", torch.ones_like(batch.inputs["input_ids"]))
+        if real_BT.dim() != 2 or bool((real_BT[:, 1:] > real_BT[:, :-1]).any()):
+            return batch
+        lengths = real_BT.sum(1).tolist()
+        filling = filled(sum(lengths)) - sum(lengths)
+        rows_R, places_R = real_BT.nonzero(as_tuple=True)
+        inputs = {
+            name: pad(x_BT[rows_R, places_R], (0, filling))[None]
+            for name, x_BT in batch.inputs.items()
+            if name != "attention_mask"
+        }
+        layout = Layout(lengths, pad(rows_R, (0, filling)), pad(places_R, (0, filling)))
+        inputs["position_ids"] = (layout.places_N + self.first_position)[None]
+        # four axes are handed through to the attention function as they are; it does not read them
+        inputs["attention_mask"] = torch.zeros(1, 1, 1, 1, device=real_BT.device)
+        return replace(batch, inputs=inputs, layout=layout)
+
+
+def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
+    """Return what takes padding out for this model, or None where a probe's logits differ.
+
+    Args:
+        model: a sequence classifier with counted attention and the short cut at the first token.
+        clock: its `DropoutClock`.
+        vocabulary: token ids of the probe are drawn below this.
+    """
+    config = model.config
+    limit = min(int(getattr(config, "max_position_embeddings", 0) or 512), 1024)
+    lengths = [1, 17, 30, min(limit - 2, 48)]
+    lengths += [lengths[-1]] * (limit // lengths[-1] + 1)  # more tokens together than a row may have
+    padding = int(getattr(config, "pad_token_id", 0) or 0)
+    batch = _probe(lengths, vocabulary, padding, next(model.parameters()).device)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            expected = model(**batch.inputs).logits.float()
+            # RoBERTa and its kin count positions from behind the padding's index
+            for first in (0, padding + 1):
+                found = Unpadder(first)
+                if _same(_logits(model, clock, found(batch)), expected, model):
+                    return found
+    finally:
+        model.train(was_training)
+    return None
+
+
+def filled(tokens: int) -> int:
+    """Return the least of the sizes in use that holds so many tokens: sixteen between two powers of two."""
+    step = max(1, (1 << (tokens.bit_length() - 1)) // 16)
+    return -(-tokens // step) * step
+
+
+def _cuts(lengths: list[int]) -> list[tuple[int, int]]:
+    """Cut rows into consecutive buckets so that their query-key pairs and a price for each are fewest; cuts lie where lengths change."""
+    widths = [-(-length // STEP) * STEP for length in lengths]
+    places = [0, *(i for i in range(1, len(widths)) if widths[i] != widths[i - 1]), len(widths)]
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for j, end in enumerate(places[1:], 1):
+        best.append(
+            min(
+                (best[i][0] + (end - start) * max(widths[start:end]) ** 2 + BUCKET_COST, i)
+                for i, start in enumerate(places[:j])
+            )
+        )
+    found, j = [], len(places) - 1
+    while j > 0:
+        i = best[j][1]
+        found.append((places[i], places[j]))
+        j = i
+    return found[::-1]
+
+
+def _logits(model: Any, clock: Any, batch: Batch) -> torch.Tensor | None:
+    try:
+        with clock.layout(batch.layout):
+            return model(**batch.inputs).logits.float()
+    except (RuntimeError, IndexError, TypeError, ValueError):  # it was built for (B, T) alone, or knows no position_ids
+        return None
+
+
+def _same(found: torch.Tensor | None, expected: torch.Tensor, model: Any) -> bool:
+    tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 3e-2
+    return found is not None and found.shape == expected.shape and bool(((found - expected).abs() < tolerance).all())
+
+
+def _probe(lengths: list[int], vocabulary: int, padding: int, device: torch.device) -> Batch:
+    ids_BT = torch.full((len(lengths), max(lengths)), padding, device=device)
+    real_BT = torch.zeros_like(ids_BT)
+    for i, length in enumerate(lengths):
+        ids = (torch.arange(length, device=device) + 7 * i) * 37 % max(2, vocabulary - padding - 1) + padding + 1
+        ids_BT[i, :length] = ids.clamp(max=vocabulary - 1)
+        real_BT[i, :length] = 1
+    return Batch({"input_ids": ids_BT, "attention_mask": real_BT}, None, list(range(len(lengths))), [])
