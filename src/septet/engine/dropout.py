@@ -128,10 +128,10 @@ class AttentionSite:
         flat = self.clock.keep(self.site, self._words(heads, queries, keys, device), rate, dtype)
         return flat.view(-1, heads, queries, keys)
 
-    def bits(self, rows: slice, heads: int, tokens: int, rate: float, like: torch.Tensor) -> torch.Tensor:
-        """Return (rows, heads * tokens * tokens) integers of the width of `like`'s numbers: all ones where kept, 0 where dropped."""
+    def bits(self, members: torch.Tensor, heads: int, tokens: int, rate: float, like: torch.Tensor) -> torch.Tensor:
+        """Return (members, heads * tokens * tokens) integers as wide as the numbers of `like`: all ones where kept, 0 where dropped."""
         words = self._words(heads, tokens, tokens, like.device)
-        return _kept_bits(words ^ self.clock.keys_SB[self.site, rows, None], rate, like.dtype)
+        return _kept_bits(words ^ self.clock.keys_SB[self.site][members, None], rate, like.dtype)
 
     def _words(self, heads: int, queries: int, keys: int, device: torch.device) -> torch.Tensor:
         known = self.clock.attention_words
@@ -183,10 +183,9 @@ def _kept_bits(mixed: torch.Tensor, rate: float, dtype: torch.dtype) -> torch.Te
     """
     mixed *= _signed(_ODD)
     mixed >>= 1
-    mixed -= int(rate * 2**31) - 2**30
+    mixed -= 2**30 - int(rate * 2**31)
     mixed >>= 31
-    bits = mixed.bitwise_not_()
-    return bits if dtype.itemsize == 4 else bits.to(torch.int16)
+    return mixed if dtype.itemsize == 4 else mixed.to(torch.int16)
 
 
 def _is_attention(module: nn.Module) -> bool:

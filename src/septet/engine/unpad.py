@@ -6,7 +6,7 @@ token, which `shortcut.FirstTokenOnly` picks. Gradients are those of the padded 
 a model that answers otherwise keeps its padding.
 
 Matrix products of a size that was not seen before are slow (oneDNN writes code for each), so N is filled up to one of sixteen sizes between
-two powers of two by tokens that belong to no row, and a bucket's rows to a multiple of eight tokens.
+two powers of two by tokens that belong to no row; so are the rows of a bucket, by rows without tokens, and their tokens to a multiple of eight.
 
 Shapes: B rows, T the longest row's tokens, N tokens of all rows with the filling, R without it.
 """
@@ -28,21 +28,23 @@ BUCKET_COST = 16384
 
 
 class Bucket:
-    """Consecutive rows that attend together, as (rows * heads, tokens, D).
+    """Consecutive rows that attend together, as (rows * heads, tokens, D); `members` names them, the filling by the first.
 
     Args:
-        rows: which of the micro-batch.
-        lengths: of these rows.
+        first: its first row in the micro-batch.
+        lengths: of its rows.
         start: their first token.
         heads: of the attention.
     """
 
-    def __init__(self, rows: slice, lengths: list[int], start: int, heads: int, device: torch.device):
-        self.rows = rows
+    def __init__(self, first: int, lengths: list[int], start: int, heads: int, device: torch.device):
+        count = filled(len(lengths), 4)
+        self.members = torch.arange(first, first + count, device=device)
+        self.members[len(lengths) :] = first
         self.tokens = -(-max(lengths) // STEP) * STEP
         self.heads = heads
         self.span = slice(start, start + sum(lengths))
-        lengths_B = torch.tensor(lengths, device=device)
+        lengths_B = pad(torch.tensor(lengths, device=device), (0, count - len(lengths)))
         real_BT = torch.arange(self.tokens, device=device) < lengths_B[:, None]
         rows_R, places_R = real_BT.nonzero(as_tuple=True)
         heads_H = torch.arange(heads, device=device)
@@ -50,7 +52,7 @@ class Bucket:
         self.cells = ((rows_R[:, None] * heads + heads_H) * self.tokens + places_R[:, None]).flatten()
         hidden_BT = (~real_BT).float() * torch.finfo(torch.bfloat16).min
         self.hidden = hidden_BT[:, None].expand(-1, heads, -1).reshape(-1, 1, self.tokens)
-        self.size = len(lengths) * heads * self.tokens
+        self.size = count * heads * self.tokens
 
     def rows_of(self, x_NHD: torch.Tensor) -> torch.Tensor:
         """Return (rows * heads, tokens, D), zeros behind a row's end."""
@@ -87,8 +89,7 @@ class Layout:
         """Return the rows in buckets of like length."""
         if heads not in self._buckets:
             self._buckets[heads] = [
-                Bucket(slice(a, b), self.lengths[a:b], self.starts[a], heads, self.rows_N.device)
-                for a, b in _cuts(self.lengths)
+                Bucket(a, self.lengths[a:b], self.starts[a], heads, self.rows_N.device) for a, b in _cuts(self.lengths)
             ]
         return self._buckets[heads]
 
@@ -152,10 +153,10 @@ def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
     return None
 
 
-def filled(tokens: int) -> int:
-    """Return the least of the sizes in use that holds so many tokens: sixteen between two powers of two."""
-    step = max(1, (1 << (tokens.bit_length() - 1)) // 16)
-    return -(-tokens // step) * step
+def filled(count: int, sizes: int = 16) -> int:
+    """Return the least of the sizes in use that holds so many: so many sizes between two powers of two."""
+    step = max(1, (1 << (count.bit_length() - 1)) // sizes)
+    return -(-count // step) * step
 
 
 def _cuts(lengths: list[int]) -> list[tuple[int, int]]:
