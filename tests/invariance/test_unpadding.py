@@ -124,9 +124,11 @@ def test_rows_padded_on_the_left_keep_their_padding(folders):
 
 @pytest.mark.parametrize("tokens", [*range(1, 70), 230, 511, 512, 513, 930, 2048, 4097])
 def test_sizes_in_use(tokens):
-    assert tokens <= filled(tokens) <= tokens * 17 / 16 + 1
     octave = 1 << (tokens.bit_length() - 1)
-    assert len({filled(n) for n in range(octave, 2 * octave)}) <= 17
+    assert tokens <= filled(tokens, 32, least=8) < tokens + max(8, tokens / 32)
+    assert len({filled(n, 32, least=8) for n in range(octave, 2 * octave)}) <= 33
+    assert tokens <= filled(tokens, 4) < tokens + max(1, tokens / 4)
+    assert len({filled(n, 4) for n in range(octave, 2 * octave)}) <= 5
 
 
 def price(lengths, cuts):

@@ -82,18 +82,20 @@ class _Unpadded(torch.autograd.Function):
         scale: float,
     ) -> torch.Tensor:
         heads = query.shape[1]
-        found = torch.zeros_like(query)
+        found = layout.empty(query)
         kept = []
         for bucket in layout.buckets(heads):
-            q, k, v = (bucket.rows_of(x) for x in (query, key, value))
+            q = bucket.firsts_of(query) if site.first_only else bucket.rows_of(query)
+            k, v = bucket.rows_of(key), bucket.rows_of(value)
             scores = torch.baddbmm(bucket.hidden.to(q.dtype), q, k.transpose(1, 2), alpha=scale)
             p = scores.float().softmax(-1).to(q.dtype)
-            bits = site.bits(bucket.members, heads, bucket.tokens, rate, p).view(p.shape) if rate else None
-            bucket.put(found, _masked(p, bits) @ v)
+            bits = site.bits(bucket.members, heads, p.shape[1:], rate, p.dtype).view(p.shape) if rate else None
+            context = _masked(p, bits) @ v
+            bucket.put_firsts(found, context) if site.first_only else bucket.put(found, context)
             kept += [q, k, v, p] if bits is None else [q, k, v, p, bits]
         if rate:
             found *= 1.0 / (1.0 - rate)
-        ctx.layout, ctx.rate, ctx.scale = layout, rate, scale
+        ctx.layout, ctx.rate, ctx.scale, ctx.first_only = layout, rate, scale, site.first_only
         ctx.save_for_backward(*kept)
         return found
 
@@ -102,15 +104,16 @@ class _Unpadded(torch.autograd.Function):
         given = grads[0] * (1.0 / (1.0 - ctx.rate)) if ctx.rate else grads[0].contiguous()
         kept = list(ctx.saved_tensors)
         each = 5 if ctx.rate else 4
-        dq, dk, dv = (torch.zeros_like(given) for _ in range(3))
+        dq = torch.zeros_like(given) if ctx.first_only else ctx.layout.empty(given)
+        dk, dv = ctx.layout.empty(given), ctx.layout.empty(given)
         for i, bucket in enumerate(ctx.layout.buckets(given.shape[1])):
             q, k, v, p, *bits = kept[each * i : each * (i + 1)]
             mask = bits[0] if bits else None
-            do = bucket.rows_of(given)
+            do = bucket.firsts_of(given) if ctx.first_only else bucket.rows_of(given)
             bucket.put(dv, _masked(p, mask).transpose(1, 2) @ do)
             dp = _masked(do @ v.transpose(1, 2), mask)
             ds = torch._softmax_backward_data(dp.float(), p.float(), -1, torch.float32).mul_(ctx.scale).to(p.dtype)
-            bucket.put(dq, ds @ k)
+            bucket.put_firsts(dq, ds @ k) if ctx.first_only else bucket.put(dq, ds @ k)
             bucket.put(dk, ds.transpose(1, 2) @ q)
         return dq, dk, dv, None, None, None, None
 

@@ -10,7 +10,7 @@ Shapes: B rows, T tokens, N numbers a row, S sites.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -120,6 +120,8 @@ class AttentionSite:
     def __init__(self, clock: DropoutClock):
         self.clock = clock
         self.site = clock.place()
+        # whether nothing but each row's first token is read of what this layer gives (`shortcut.FirstTokenOnly`)
+        self.first_only = False
 
     def factors(
         self, heads: int, queries: int, keys: int, rate: float, dtype: torch.dtype, device: torch.device
@@ -128,10 +130,16 @@ class AttentionSite:
         flat = self.clock.keep(self.site, self._words(heads, queries, keys, device), rate, dtype)
         return flat.view(-1, heads, queries, keys)
 
-    def bits(self, members: torch.Tensor, heads: int, tokens: int, rate: float, like: torch.Tensor) -> torch.Tensor:
-        """Return (members, heads * tokens * tokens) integers as wide as the numbers of `like`: all ones where kept, 0 where dropped."""
-        words = self._words(heads, tokens, tokens, like.device)
-        return _kept_bits(words ^ self.clock.keys_SB[self.site][members, None], rate, like.dtype)
+    def bits(
+        self, members: torch.Tensor, heads: int, shape: Sequence[int], rate: float, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Return (members, heads * queries * keys) integers as wide as `dtype`: all ones where kept, 0 where dropped.
+
+        Args:
+            shape: queries and keys.
+        """
+        words = self._words(heads, *shape, members.device)
+        return _kept_bits(words ^ self.clock.keys_SB[self.site][members, None], rate, dtype)
 
     def _words(self, heads: int, queries: int, keys: int, device: torch.device) -> torch.Tensor:
         known = self.clock.attention_words

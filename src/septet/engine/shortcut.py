@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from septet.engine.dropout import DropoutClock
+from septet.engine.dropout import AttentionSite, DropoutClock
 
 TOLERANCE = 1e-5
 
@@ -23,21 +23,31 @@ TOLERANCE = 1e-5
 class FirstTokenOnly:
     """The short cut on one model; `off` suspends it for a pass that wants every token."""
 
-    def __init__(self, projection: nn.Module, clock: DropoutClock):
+    def __init__(self, projection: nn.Module, clock: DropoutClock, site: AttentionSite | None = None):
         self.on = True
         self.clock = clock
         self._handle = projection.register_forward_pre_hook(self._cut)
+        self._site = site
+        self._tell()
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
         before, self.on = self.on, False
+        self._tell()
         try:
             yield
         finally:
             self.on = before
+            self._tell()
 
     def remove(self) -> None:
         self._handle.remove()
+        self.on = False
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._site is not None:
+            self._site.first_only = self.on
 
     def _cut(self, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
         if not self.on:
@@ -54,16 +64,17 @@ def first_token_only(model: Any, clock: DropoutClock, vocabulary: int) -> FirstT
         clock: of its dropout; knows whether rows are laid end to end.
         vocabulary: token ids of the probe are drawn below this.
     """
-    projection = _last_projection(model)
-    if projection is None:
+    found = _last_projection(model)
+    if found is None:
         return None
+    projection, site = found
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     ids_BT = torch.arange(2 * 12, device=device).view(2, 12) * 37 % max(2, vocabulary - 1) + 1
     mask_BT = torch.ones_like(ids_BT)
     mask_BT[1, 7:] = 0
-    shortcut = FirstTokenOnly(projection, clock)
+    shortcut = FirstTokenOnly(projection, clock, site)
     try:
         with torch.inference_mode():
             cut = model(input_ids=ids_BT, attention_mask=mask_BT).logits.float()
@@ -80,14 +91,18 @@ def first_token_only(model: Any, clock: DropoutClock, vocabulary: int) -> FirstT
     return shortcut
 
 
-def _last_projection(model: Any) -> nn.Module | None:
-    """Return the module of the last layer that takes (attention output, residual), as BERT and its kin are built."""
+def _last_projection(model: Any) -> tuple[nn.Module, AttentionSite | None] | None:
+    """Return the module of the last layer that takes (attention output, residual), as BERT and its kin are built, and its attention's site."""
     found = [
-        m
+        (name, m)
         for name, m in model.named_modules()
         if name.endswith("attention.output") and hasattr(m, "LayerNorm") and hasattr(m, "dense")
     ]
-    return found[-1] if found else None
+    if not found:
+        return None
+    name, projection = found[-1]
+    attention = getattr(model.get_submodule(name.rpartition(".")[0]), "self", None)
+    return projection, getattr(attention, "_septet_site", None)
 
 
 def _tolerance(model: Any) -> float:

@@ -5,8 +5,8 @@ tokens only. Attention alone puts them back into rows, in buckets of like length
 token, which `shortcut.FirstTokenOnly` picks. Gradients are those of the padded batch; a probe before training compares the logits, and
 a model that answers otherwise keeps its padding.
 
-Matrix products of a size that was not seen before are slow (oneDNN writes code for each), so N is filled up to one of sixteen sizes between
-two powers of two by tokens that belong to no row; so are the rows of a bucket, by rows without tokens, and their tokens to a multiple of eight.
+Matrix products of a size that was not seen before are slow (oneDNN writes code for each), so N is filled up to one of at most 32 sizes
+between two powers of two by tokens that belong to no row; the rows of a bucket to one of four, by rows without tokens; their tokens to a multiple of eight.
 
 Shapes: B rows, T the longest row's tokens, N tokens of all rows with the filling, R without it.
 """
@@ -41,6 +41,9 @@ class Bucket:
         count = filled(len(lengths), 4)
         self.members = torch.arange(first, first + count, device=device)
         self.members[len(lengths) :] = first
+        self.count = len(lengths)
+        starts = torch.tensor(list(accumulate(lengths[:-1], initial=start)), device=device)
+        self.firsts = pad(starts, (0, count - len(lengths)), value=start)
         self.tokens = -(-max(lengths) // STEP) * STEP
         self.heads = heads
         self.span = slice(start, start + sum(lengths))
@@ -59,6 +62,15 @@ class Bucket:
         depth = x_NHD.shape[-1]
         found = x_NHD.new_zeros(self.size, depth).index_copy_(0, self.cells, x_NHD[self.span].view(-1, depth))
         return found.view(-1, self.tokens, depth)
+
+    def firsts_of(self, x_NHD: torch.Tensor) -> torch.Tensor:
+        """Return (rows * heads, 1, D): each row's first token."""
+        return x_NHD[self.firsts].flatten(0, 1)[:, None]
+
+    def put_firsts(self, into_NHD: torch.Tensor, x: torch.Tensor) -> None:
+        """Write (rows * heads, 1, D) to its rows' first tokens."""
+        real = self.firsts[: self.count]
+        into_NHD[real] = x.view(-1, self.heads, x.shape[-1])[: self.count]
 
     def put(self, into_NHD: torch.Tensor, x: torch.Tensor) -> None:
         """Write (rows * heads, tokens, D) to its tokens."""
@@ -85,6 +97,12 @@ class Layout:
         self.words: dict[int, torch.Tensor] = {}
         self._buckets: dict[int, list[Bucket]] = {}
 
+    def empty(self, like: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of N tokens to be written, with zeros in the filling."""
+        found = torch.empty_like(like)
+        found[self.starts[-1] :] = 0
+        return found
+
     def buckets(self, heads: int) -> list[Bucket]:
         """Return the rows in buckets of like length."""
         if heads not in self._buckets:
@@ -110,7 +128,7 @@ class Unpadder:
         if real_BT.dim() != 2 or bool((real_BT[:, 1:] > real_BT[:, :-1]).any()):
             return batch
         lengths = real_BT.sum(1).tolist()
-        filling = filled(sum(lengths)) - sum(lengths)
+        filling = filled(sum(lengths), 32, least=8) - sum(lengths)
         rows_R, places_R = real_BT.nonzero(as_tuple=True)
         inputs = {
             name: pad(x_BT[rows_R, places_R], (0, filling))[None]
@@ -153,9 +171,14 @@ def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
     return None
 
 
-def filled(count: int, sizes: int = 16) -> int:
-    """Return the least of the sizes in use that holds so many: so many sizes between two powers of two."""
-    step = max(1, (1 << (count.bit_length() - 1)) // sizes)
+def filled(count: int, sizes: int, *, least: int = 1) -> int:
+    """Return the least of the sizes in use that holds so many.
+
+    Args:
+        sizes: how many are in use between two powers of two.
+        least: step between two of them.
+    """
+    step = max(least, (1 << (count.bit_length() - 1)) // sizes)
     return -(-count // step) * step
 
 

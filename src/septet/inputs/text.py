@@ -103,7 +103,10 @@ class Text:
     def _encode_chunk(self, values: Sequence[Any], processor: Any) -> list[dict[str, Any]]:
         pairs = [value if isinstance(value, tuple) else (value,) for value in values]
         columns = list(zip(*pairs, strict=True))
-        encoded = processor(*[list(c) for c in columns], add_special_tokens=True, return_attention_mask=False)
+        # verbose would warn of rows beyond the model's limit, which are cut and counted here
+        encoded = processor(
+            *[list(c) for c in columns], add_special_tokens=True, return_attention_mask=False, verbose=False
+        )
         keys = [key for key in _KEYS if key in encoded]
         rows = [{key: encoded[key][i] for key in keys} for i in range(len(values))]
         for i, row in enumerate(rows):

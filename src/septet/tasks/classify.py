@@ -40,7 +40,7 @@ class Options(BaseModel):
         ge=0.0,
         lt=1.0,
         allow_inf_nan=False,
-        description="Share of the target's probability spread over all labels, 0 to below 1. Raise to 0.1 where labels are noisy.",
+        description="Share of the target's probability spread over all labels, 0 to below 1. Raise to 0.1 where labels are noisy. Class weights weigh the whole row.",
         json_schema_extra={"why": "labels are taken as true"},
     )
     class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
