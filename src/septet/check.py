@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from septet.engine import machine as machines
-from septet.engine.loop import train_steps
+from septet.engine.loop import Step, train_steps
 from septet.engine.state import TrainState
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
@@ -20,7 +22,8 @@ from septet.report import Finding, Report
 from septet.run import Run
 from septet.setup import Setup, set_up
 
-MEASURED_STEPS = 4
+# steps that warm up (the first ones of a size are slow), steps that count, and the time after which four are enough
+WARM_STEPS, MEASURED_STEPS, ENOUGH_S = 3, 12, 5.0
 # a run that leaves less than this of the machine's memory is warned about
 RESERVE = 0.1
 
@@ -89,7 +92,7 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
     return checked
 
 
-def measure(setup: Setup, *, steps: int = MEASURED_STEPS, listen: Listen = quiet) -> dict[str, Any]:
+def measure(setup: Setup, *, listen: Listen = quiet) -> dict[str, Any]:
     """Take a few real steps and return what the whole run will take: seconds, bytes of memory and disk.
 
     The steps' weights are thrown away with the process's copy of the model; `setup` must not be trained afterwards.
@@ -106,22 +109,20 @@ def measure(setup: Setup, *, steps: int = MEASURED_STEPS, listen: Listen = quiet
         clock=setup.clock,
         scaled=setup.recipe.train.precision == "fp16",
     )
-    times, rows, tokens = [], 0, 0
+    taken: list[Step] = []
+    total = min(WARM_STEPS + MEASURED_STEPS, setup.total)
     for step in loop:
-        listen("progress", what="measure", done=len(times) + 1, total=steps + 1)
-        if step.step > 1:
-            times.append(step.seconds)
-            rows += step.rows
-            tokens += step.tokens
-        if len(times) == min(steps, setup.total - 1) or step.step == setup.total:
-            times = times or [step.seconds]
-            rows, tokens = rows or step.rows, tokens or step.tokens
+        taken.append(step)
+        listen("progress", what="measure", done=len(taken), total=total)
+        if len(taken) == total or (len(taken) >= WARM_STEPS + 4 and sum(s.seconds for s in taken) > ENOUGH_S):
             break
+    counted = taken[min(WARM_STEPS, len(taken) - 1) :]
     validation_s = _validation_s(setup) * _evaluations(setup)
-    per_token = sum(times) / tokens
-    whole = sum(e.size for e in setup.train) * setup.total / setup.planner.groups_per_epoch
-    train_s = per_token * whole
-    spread = (max(times) - min(times)) / (sum(times) / len(times))
+    per_token = np.array([step.seconds / step.tokens for step in counted])
+    tokens_per_s = 1 / float(np.median(per_token))
+    tokens = sum(e.size for e in setup.train)
+    train_s = tokens * setup.total / setup.planner.groups_per_epoch / tokens_per_s
+    spread = float(np.quantile(per_token, 0.9) - np.quantile(per_token, 0.1)) * tokens_per_s
     saved = sum(t.numel() * 4 for t in optimizer.masters.state().values())
     return {
         "steps": setup.total,
@@ -129,8 +130,8 @@ def measure(setup: Setup, *, steps: int = MEASURED_STEPS, listen: Listen = quiet
         "validation_s": round(validation_s, 1),
         "low_s": round(train_s * (1 - min(0.5, spread / 2)), 1),
         "high_s": round(train_s * (1 + min(1.0, spread)) + validation_s, 1),
-        "rows_per_s": round(rows / sum(times), 1),
-        "tokens_per_s": round(tokens / sum(times), 1),
+        "rows_per_s": round(tokens_per_s * len(setup.train) / tokens, 1),
+        "tokens_per_s": round(tokens_per_s, 1),
         "memory_bytes": machines.peak_memory_bytes(),
         "disk_bytes": saved * (3 * (setup.recipe.train.keep + 1) + 2),
     }

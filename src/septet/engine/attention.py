@@ -89,7 +89,7 @@ class _Unpadded(torch.autograd.Function):
             k, v = bucket.rows_of(key), bucket.rows_of(value)
             scores = torch.baddbmm(bucket.hidden.to(q.dtype), q, k.transpose(1, 2), alpha=scale)
             p = scores.float().softmax(-1).to(q.dtype)
-            bits = site.bits(bucket.members, heads, p.shape[1:], rate, p.dtype).view(p.shape) if rate else None
+            bits = site.bits(bucket.members, heads, (p.shape[1], p.shape[2]), rate, p.dtype).view(p.shape) if rate else None
             context = _masked(p, bits) @ v
             bucket.put_firsts(found, context) if site.first_only else bucket.put(found, context)
             kept += [q, k, v, p] if bits is None else [q, k, v, p, bits]

@@ -10,7 +10,7 @@ Shapes: B rows, T tokens, N numbers a row, S sites.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -131,7 +131,7 @@ class AttentionSite:
         return flat.view(-1, heads, queries, keys)
 
     def bits(
-        self, members: torch.Tensor, heads: int, shape: Sequence[int], rate: float, dtype: torch.dtype
+        self, members: torch.Tensor, heads: int, shape: tuple[int, int], rate: float, dtype: torch.dtype
     ) -> torch.Tensor:
         """Return (members, heads * queries * keys) integers as wide as `dtype`: all ones where kept, 0 where dropped.
 
