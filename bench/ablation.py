@@ -80,7 +80,15 @@ def main() -> None:
 
 def lines(differences: dict[str, Difference]) -> list[list[str]]:
     return [
-        [name, f"{100 * d.ours:.1f}", *(["", ""] if name == "as written" else [f"{100 * d.value:+.1f}", f"{100 * d.low:+.1f} to {100 * d.high:+.1f}"])]
+        [
+            name,
+            f"{100 * d.ours:.1f}",
+            *(
+                ["", ""]
+                if name == "as written"
+                else [f"{100 * d.value:+.1f}", f"{100 * d.low:+.1f} to {100 * d.high:+.1f}"]
+            ),
+        ]
         for name, d in differences.items()
     ]
 

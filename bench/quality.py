@@ -118,8 +118,8 @@ def _of_data(name: str, options: Options, say: Callable[[str], None]) -> tuple[d
     name = recipe.stem
     say(f"{name}: {table.row_counts(prepared['splits'])}")
     learning = rows.learning_of(recipe, **({} if options.epochs is None else {"epochs": options.epochs}))
-    # Trainer groups by length here: it is its recommended way, and random batches would triple the time of the table
-    tuning = replace(Job("trainer", "", "", "").tuning, length=rows.length_of(recipe), sampling="group_by_length")
+    # Trainer as it comes: fp32 and random order, as Septet's groups are; grouping by length changes which rows share an update
+    tuning = replace(Job("trainer", "", "", "").tuning, length=rows.length_of(recipe))
     base = Job("trainer", "", "", str(recipe), drawn, prepared["prepared"], tuning=tuning, validate=True, score=True)
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     kept: dict[str, list[dict[str, Answers]]] = {side: [] for side in SIDES}

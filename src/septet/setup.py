@@ -18,7 +18,7 @@ from septet import registry
 from septet.data.store import Prepared
 from septet.engine import device as devices
 from septet.engine import dropout
-from septet.engine.attention import ATTENTION, register_attention
+from septet.engine.attention import ATTENTION, attends_alike, register_attention
 from septet.engine.loop import Examples, Rates
 from septet.engine.optim import AdamW, Masters
 from septet.engine.plan import PASS_COST, Planner
@@ -32,7 +32,20 @@ from septet.report import Finding, Report
 from septet.tasks import Example
 
 ENCODE_LIMIT = 512
-ATTENTIONS = {"eager": ATTENTION, "sdpa": "sdpa"}
+# models whose positions begin behind the padding's index
+COUNT_FROM_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+}
 
 
 @dataclass
@@ -110,10 +123,15 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, hidden, ceiling))
     loaded, model, findings = build(recipe, task, method, folder)
-    model.to(device)
     clock = dropout.install(model, recipe.train.seed)
+    counted = recipe.model.attention == "eager"
+    if counted and not attends_alike(model):
+        counted = False
+        loaded, model, findings = build(recipe, task, method, folder, counted=False)
+        clock = dropout.install(model, recipe.train.seed)
+    model.to(device)
     shortcut = first_token_only(model, clock, len(processor))
-    can_unpad = shortcut is not None and recipe.model.attention == "eager" and recipe.train.pad != "max_length"
+    can_unpad = shortcut is not None and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
     findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
     return Setup(
@@ -160,26 +178,31 @@ def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 
     return {name: torch.from_numpy(rows).to(embedding.weight.device)}
 
 
-def build(recipe: Recipe, task: Any, method: Any, folder: Path) -> tuple[load.Loaded, Any, Report]:
+def build(
+    recipe: Recipe, task: Any, method: Any, folder: Path, *, counted: bool = True
+) -> tuple[load.Loaded, Any, Report]:
     """Load the checkpoint with the task's head in fp32 and attach the method; the same seed gives the same model.
+
+    Args:
+        counted: let eager attention drop probabilities by row, which `attends_alike` must have found possible.
 
     Raises:
         CheckError: the method refuses the model.
     """
     register_attention()
     head = next(iter(task.heads().values()))
-    attention = ATTENTIONS[recipe.model.attention or "sdpa"]
-    counted = attention == ATTENTION
+    attention = recipe.model.attention or "sdpa"
+    counted = counted and attention == "eager"
     loaded = load.load_model(
         folder,
         head,
         seed=recipe.train.seed,
         dropout=recipe.model.dropout,
         attention_dropout=None if counted else 0.0,
-        attention=attention,
+        attention=ATTENTION if counted else attention,
     )
     findings = Report([_fresh(loaded)])
-    findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout())
+    findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout(attention))
     findings.stop_on_blockers()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # adapters begin from random values too
@@ -209,8 +232,8 @@ def _widths(config: dict[str, Any]) -> tuple[int, int]:
 
 def _from_data(recipe: Recipe, config: dict[str, Any], sizes: list[int], rows: int) -> dict[str, tuple[Any, str]]:
     limit = int(config.get("max_position_embeddings") or config.get("n_positions") or ENCODE_LIMIT)
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-        limit -= 2  # their positions begin after the padding index
+    if config.get("model_type") in COUNT_FROM_PADDING:
+        limit -= 1 + (1 if config.get("pad_token_id") is None else int(config["pad_token_id"]))
     longest, p99 = max(sizes), int(np.percentile(sizes, 99))
     wanted = longest if longest <= 2 * p99 else p99
     length = min(limit, max(8, -(-wanted // 8) * 8))
@@ -296,12 +319,15 @@ def _fresh(loaded: load.Loaded) -> Finding:
     )
 
 
-def _no_attention_dropout() -> Finding:
+def _no_attention_dropout(attention: str) -> Finding:
+    fused = attention == "sdpa"
     return Finding(
         "attention-dropout-off",
         "note",
-        "Attention probabilities are not dropped: fused attention draws from a global stream, which a resume cannot repeat.",
-        "model.attention=eager drops them by row",
+        "Attention probabilities are not dropped: "
+        + ("fused attention" if fused else "this model's own attention")
+        + " draws from a global stream, which a resume cannot repeat.",
+        "model.attention=eager drops them by row" if fused else "model.dropout still drops everything else",
     )
 
 

@@ -28,6 +28,8 @@ def attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Eager attention with counted dropout, in the signature transformers calls.
@@ -35,19 +37,29 @@ def attention(
     Args:
         query, key, value: (B, heads, T, D); (1, heads, N, D) where the padding is out.
         attention_mask: (B or 1, 1 or heads, T, T) additive float, or None; not read where the padding is out.
+        softcap: scores are squeezed to below this by tanh (Gemma 2).
 
     Returns:
         (B, T, heads, D), or (1, N, heads, D), and the probabilities of the padded form.
+
+    Raises:
+        NotImplementedError: the model has attention sinks (gpt-oss), or wants its scores capped where padding is out.
     """
+    if s_aux is not None:
+        raise NotImplementedError("attention sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rate = dropout if module.training else 0.0
     site: AttentionSite = module._septet_site  # type: ignore[assignment]
     if (layout := site.clock.unpadded) is not None:
+        if softcap is not None:
+            raise NotImplementedError("capped scores of rows laid end to end")
         tokens = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
         return _Unpadded.apply(*tokens, layout, site, rate, scale)[None], None  # pyright: ignore
     if (groups := query.shape[1] // key.shape[1]) > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     scores = (query * scale) @ key.transpose(2, 3)
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
     if attention_mask is not None:
         scores = scores + attention_mask[..., : key.shape[-2]]
     probabilities = scores.softmax(-1)
@@ -65,6 +77,29 @@ def register_attention() -> None:
 
     AttentionInterface.register(ATTENTION, attention)
     AttentionMaskInterface.register(ATTENTION, eager_mask)
+
+
+def attends_alike(model: Any) -> bool:
+    """Whether the model, loaded with this attention, answers as with transformers' own eager one.
+
+    One does not where its attention knows more than scores, mask and softmax, and where it does not take attention functions at all.
+    """
+    ids_BT = torch.arange(2 * 12, device=next(model.parameters()).device).view(2, 12) % 7 + 1
+    inputs = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT)}
+    inputs["attention_mask"][1, 7:] = 0
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            ours = model(**inputs).logits.float()
+            model.set_attn_implementation("eager")
+            theirs = model(**inputs).logits.float()
+        model.set_attn_implementation(ATTENTION)
+    except Exception:  # whatever a model says that hands other things to its attention
+        return False
+    finally:
+        model.train(was_training)
+    return bool(torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4))
 
 
 class _Unpadded(torch.autograd.Function):
@@ -89,7 +124,11 @@ class _Unpadded(torch.autograd.Function):
             k, v = bucket.rows_of(key), bucket.rows_of(value)
             scores = torch.baddbmm(bucket.hidden.to(q.dtype), q, k.transpose(1, 2), alpha=scale)
             p = scores.float().softmax(-1).to(q.dtype)
-            bits = site.bits(bucket.members, heads, (p.shape[1], p.shape[2]), rate, p.dtype).view(p.shape) if rate else None
+            bits = (
+                site.bits(bucket.members, heads, (p.shape[1], p.shape[2]), rate, p.dtype).view(p.shape)
+                if rate
+                else None
+            )
             context = _masked(p, bits) @ v
             bucket.put_firsts(found, context) if site.first_only else bucket.put(found, context)
             kept += [q, k, v, p] if bits is None else [q, k, v, p, bits]

@@ -19,6 +19,8 @@ from torch import nn
 from septet.engine.unpad import Layout
 
 _TABLE = 1 << 20
+# names of dropouts over what all rows share: DeBERTa's embeddings of relative positions
+SHARED = ("pos_dropout",)
 # squares of tokens up to this keep their words of attention
 KEPT_WORDS = 128 * 128
 # the multiplier of Wellons' lowbias32 integer hash; the high bits of the product depend on every lower bit
@@ -36,17 +38,20 @@ class DropoutClock:
         self.seed = seed
         self.sites = 0
         self.keys_SB = torch.zeros(0, 0, dtype=torch.int32)
+        # of what has no rows: the same for all micro-batches of an update
+        self.keys_S = torch.zeros(0, dtype=torch.int32)
         self.unpadded: Layout | None = None
         self.attention_words: dict[tuple[int, int, int], torch.Tensor] = {}
         self._table = _words(_TABLE)
 
-    def set(self, rows: list[int], epoch: int, device: torch.device | str = "cpu") -> None:
-        """Name the rows of the next forward pass by their ids."""
+    def set(self, rows: list[int], epoch: int, device: torch.device | str = "cpu", *, step: int = 0) -> None:
+        """Name the rows of the next forward pass by their ids, and the update it belongs to."""
         salt_1 = _mix(np.array([((self.seed << 20) + epoch) & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))
-        base_B = _mix(np.asarray(rows, dtype=np.int64).view(np.uint64) ^ salt_1)
+        base_B = _mix(np.array([*rows, step], dtype=np.int64).view(np.uint64) ^ salt_1)
         site_S1 = np.arange(1, self.sites + 1, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
         keys = (_mix(base_B[None, :] ^ site_S1) >> np.uint64(32)).astype(np.uint32).view(np.int32)
-        self.keys_SB = torch.from_numpy(keys).to(device)
+        self.keys_SB = torch.from_numpy(keys[:, :-1]).to(device)
+        self.keys_S = torch.from_numpy(keys[:, -1]).to(device)
 
     @contextlib.contextmanager
     def layout(self, layout: Layout | None) -> Iterator[None]:
@@ -61,6 +66,20 @@ class DropoutClock:
         """Return the number of a new site."""
         self.sites += 1
         return self.sites - 1
+
+    def words_of_pairs(self, heads: int, queries: int, keys: int, device: torch.device) -> torch.Tensor:
+        """Return (heads * queries * keys,) int32 words; those of a place do not depend on how many queries and keys there are."""
+        known = self.attention_words
+        if (heads, queries, keys) in known:
+            return known[heads, queries, keys]
+        if max(queries, keys) > 4096:
+            raise RuntimeError("attention dropout reaches 4,096 tokens")
+        words = self.words((heads + 1) * 4096, device).view(heads + 1, 4096)
+        # 31 is odd, so that (query, key) and (key, query) get different words
+        words_HQK = (words[1:, :queries, None] * 31 + words[0, :keys]).reshape(-1)
+        if queries * keys <= KEPT_WORDS:
+            known[heads, queries, keys] = words_HQK
+        return words_HQK
 
     def words(self, count: int, device: torch.device) -> torch.Tensor:
         """Return (count,) int32 fixed random words; a longer call begins with the shorter one's words."""
@@ -81,6 +100,11 @@ class DropoutClock:
         """
         return _factors(words ^ self.keys_SB[site][:, None], rate, dtype)
 
+    def keep_shared(self, site: int, shape: torch.Size, rate: float, dtype: torch.dtype) -> torch.Tensor:
+        """Return factors of `shape` for what all rows of an update share."""
+        words = self.words(shape.numel(), self.keys_S.device)
+        return _factors(words ^ self.keys_S[site], rate, dtype).view(shape)
+
     def keep_tokens(self, site: int, layout: Layout, width: int, rate: float, dtype: torch.dtype) -> torch.Tensor:
         """Return (N, H) factors of tokens laid end to end: those that `keep` gives them in their rows."""
         if width not in layout.words:
@@ -92,22 +116,30 @@ class DropoutClock:
 class RowDropout(nn.Module):
     """Takes the place of `nn.Dropout`; the first axis of its input is the rows."""
 
-    def __init__(self, p: float, clock: DropoutClock):
+    def __init__(self, p: float, clock: DropoutClock, *, shared: bool = False):
         super().__init__()
         self.p = p
         self.clock = clock
+        self.shared = shared
         self.site = clock.place()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.p == 0.0:
             return x
+        if self.shared:
+            return x * self.clock.keep_shared(self.site, x.shape, self.p, x.dtype)
         rows = self.clock.keys_SB.shape[1]
         layout = self.clock.unpadded
         if layout is not None and x.shape[:-1] == (1, len(layout.rows_N)):
             return x * self.clock.keep_tokens(self.site, layout, x.shape[-1], self.p, x.dtype)
         if x.shape[0] != rows:
             raise RuntimeError(f"dropout site {self.site} got {x.shape[0]} rows where the batch has {rows}")
-        words = self.clock.words(x[0].numel(), x.device)
+        # four axes are attention's probabilities in a model that computes them itself: (rows, heads, queries, keys)
+        words = (
+            self.clock.words_of_pairs(x.shape[1], x.shape[2], x.shape[3], x.device)
+            if x.dim() == 4
+            else self.clock.words(x[0].numel(), x.device)
+        )
         return x * self.clock.keep(self.site, words, self.p, x.dtype).view(x.shape)
 
     def extra_repr(self) -> str:
@@ -127,7 +159,7 @@ class AttentionSite:
         self, heads: int, queries: int, keys: int, rate: float, dtype: torch.dtype, device: torch.device
     ) -> torch.Tensor:
         """Return (B, heads, queries, keys) factors."""
-        flat = self.clock.keep(self.site, self._words(heads, queries, keys, device), rate, dtype)
+        flat = self.clock.keep(self.site, self.clock.words_of_pairs(heads, queries, keys, device), rate, dtype)
         return flat.view(-1, heads, queries, keys)
 
     def bits(
@@ -138,21 +170,8 @@ class AttentionSite:
         Args:
             shape: queries and keys.
         """
-        words = self._words(heads, *shape, members.device)
+        words = self.clock.words_of_pairs(heads, *shape, members.device)
         return _kept_bits(words ^ self.clock.keys_SB[self.site][members, None], rate, dtype)
-
-    def _words(self, heads: int, queries: int, keys: int, device: torch.device) -> torch.Tensor:
-        known = self.clock.attention_words
-        if (heads, queries, keys) in known:
-            return known[heads, queries, keys]
-        if max(queries, keys) > 4096:
-            raise RuntimeError("attention dropout reaches 4,096 tokens")
-        words = self.clock.words((heads + 1) * 4096, device).view(heads + 1, 4096)
-        # 31 is odd, so that (query, key) and (key, query) get different words
-        words_HQK = (words[1:, :queries, None] * 31 + words[0, :keys]).reshape(-1)
-        if queries * keys <= KEPT_WORDS:
-            known[heads, queries, keys] = words_HQK
-        return words_HQK
 
 
 def install(model: nn.Module, seed: int) -> DropoutClock:
@@ -164,7 +183,8 @@ def install(model: nn.Module, seed: int) -> DropoutClock:
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Dropout):
             owner = model.get_submodule(name.rpartition(".")[0])
-            setattr(owner, name.rpartition(".")[2], RowDropout(module.p, clock).train(module.training))
+            counted = RowDropout(module.p, clock, shared=name.endswith(SHARED))
+            setattr(owner, name.rpartition(".")[2], counted.train(module.training))
         elif _is_attention(module):
             module._septet_site = AttentionSite(clock)  # type: ignore[assignment]
     return clock
@@ -197,8 +217,8 @@ def _kept_bits(mixed: torch.Tensor, rate: float, dtype: torch.dtype) -> torch.Te
 
 
 def _is_attention(module: nn.Module) -> bool:
-    """Whether transformers hands this module to the attention function: it has projections and is causal or not."""
-    return hasattr(module, "is_causal") and hasattr(module, "config")
+    """Whether transformers hands this module to the attention function, which reads these of it."""
+    return hasattr(module, "config") and (hasattr(module, "is_causal") or hasattr(module, "scaling"))
 
 
 def _words(count: int) -> torch.Tensor:

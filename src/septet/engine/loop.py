@@ -132,16 +132,20 @@ def train_steps(
         totals = group_weights(task, batches)
         scale = state.loss_scale if scaled else 1.0
         loss = torch.zeros((), dtype=torch.float64)
-        for batch in batches:
-            clock.set(batch.rows, epoch, next(iter(batch.inputs.values())).device)
-            with clock.layout(batch.layout):
-                loss += backward(model, task, batch, totals, scale=scale).cpu()
         lr = rates.at(state.step)
-        value = float(loss)
-        if not math.isfinite(value):
-            raise _not_a_number("loss", state.step, batches)
-        norm = float(optimizer.gradient_norm()) / scale
-        skipped = _update(optimizer, state, rates, lr, norm, scale, scaled, batches)
+        try:
+            for batch in batches:
+                clock.set(batch.rows, epoch, next(iter(batch.inputs.values())).device, step=state.step)
+                with clock.layout(batch.layout):
+                    loss += backward(model, task, batch, totals, scale=scale).cpu()
+            value = float(loss)
+            if not math.isfinite(value):
+                raise _not_a_number("loss", state.step, batches)
+            norm = float(optimizer.gradient_norm()) / scale
+            skipped = _update(optimizer, state, rates, lr, norm, scale, scaled, batches)
+        except BaseException:
+            optimizer.zero()  # a later run over the same objects must not begin with half a gradient
+            raise
         rows = sum(len(batch) for batch in batches)
         tokens = sum(meta["size"] for batch in batches for meta in batch.meta)
         seconds = time.perf_counter() - began

@@ -6,7 +6,7 @@ token, which `shortcut.FirstTokenOnly` picks. Gradients are those of the padded 
 a model that answers otherwise keeps its padding.
 
 Matrix products of a size that was not seen before are slow (oneDNN writes code for each), so N is filled up to one of at most 32 sizes
-between two powers of two by tokens that belong to no row; the rows of a bucket to one of four, by rows without tokens; their tokens to a multiple of eight.
+between two powers of two by copies of the first token that belong to no row; the rows of a bucket to one of four, by rows without tokens; their tokens to a multiple of eight.
 
 Shapes: B rows, T the longest row's tokens, N tokens of all rows with the filling, R without it.
 """
@@ -84,7 +84,7 @@ class Layout:
     Args:
         lengths: of the rows, B numbers.
         rows_N: int64, the row of each token; 0 in the filling.
-        places_N: int64, its place in the row; 0 in the filling.
+        places_N: int64, its place in the row; 0 in the filling, which so repeats the first row's first token.
     """
 
     def __init__(self, lengths: list[int], rows_N: torch.Tensor, places_N: torch.Tensor):
@@ -123,23 +123,31 @@ class Unpadder:
         self.first_position = first_position
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch without padding; one whose rows do not begin at the left comes back as it is."""
+        """Return the batch without padding; one with an empty row, or with rows that do not begin at the left, comes back as it is."""
         real_BT = batch.inputs.get("attention_mask", torch.ones_like(batch.inputs["input_ids"]))
-        if real_BT.dim() != 2 or bool((real_BT[:, 1:] > real_BT[:, :-1]).any()):
+        if real_BT.dim() != 2 or not bool(real_BT[:, 0].all()) or bool((real_BT[:, 1:] > real_BT[:, :-1]).any()):
             return batch
         lengths = real_BT.sum(1).tolist()
         filling = filled(sum(lengths), 32, least=8) - sum(lengths)
         rows_R, places_R = real_BT.nonzero(as_tuple=True)
+        layout = Layout(lengths, pad(rows_R, (0, filling)), pad(places_R, (0, filling)))
         inputs = {
-            name: pad(x_BT[rows_R, places_R], (0, filling))[None]
+            name: x_BT[layout.rows_N, layout.places_N][None]
             for name, x_BT in batch.inputs.items()
             if name != "attention_mask"
         }
-        layout = Layout(lengths, pad(rows_R, (0, filling)), pad(places_R, (0, filling)))
-        inputs["position_ids"] = (layout.places_N + self.first_position)[None]
+        inputs["position_ids"] = self._positions(batch.inputs["input_ids"], layout)[None]
         # four axes are handed through to the attention function as they are; it does not read them
         inputs["attention_mask"] = torch.zeros(1, 1, 1, 1, device=real_BT.device)
         return replace(batch, inputs=inputs, layout=layout)
+
+    def _positions(self, ids_BT: torch.Tensor, layout: Layout) -> torch.Tensor:
+        if not self.first_position:
+            return layout.places_N
+        # RoBERTa and its kin give a padding token that stands in a text no position of its own
+        padding = self.first_position - 1
+        counted_BT = (ids_BT != padding).long()
+        return (counted_BT.cumsum(1) * counted_BT + padding)[layout.rows_N, layout.places_N]
 
 
 def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
@@ -151,20 +159,25 @@ def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
         vocabulary: token ids of the probe are drawn below this.
     """
     config = model.config
-    limit = min(int(getattr(config, "max_position_embeddings", 0) or 512), 1024)
-    lengths = [1, 17, 30, min(limit - 2, 48)]
-    lengths += [lengths[-1]] * (limit // lengths[-1] + 1)  # more tokens together than a row may have
     padding = int(getattr(config, "pad_token_id", 0) or 0)
+    limit = min(int(getattr(config, "max_position_embeddings", 0) or 512), 1024)
+    longest = min(limit - padding - 1, 48)
+    if longest < 2:
+        return None
+    lengths = [min(length, longest) for length in (1, 17, 30, 48)]
+    lengths += [longest] * (limit // longest + 1)  # more tokens together than a row may have
+    embedding = model.get_input_embeddings()
+    vocabulary = min(vocabulary, getattr(embedding, "num_embeddings", vocabulary))
     batch = _probe(lengths, vocabulary, padding, next(model.parameters()).device)
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            expected = model(**batch.inputs).logits.float()
+            expected = _logits(model, clock, batch)
             # RoBERTa and its kin count positions from behind the padding's index
             for first in (0, padding + 1):
                 found = Unpadder(first)
-                if _same(_logits(model, clock, found(batch)), expected, model):
+                if expected is not None and _same(_logits(model, clock, found(batch)), expected, model):
                     return found
     finally:
         model.train(was_training)
@@ -206,7 +219,7 @@ def _logits(model: Any, clock: Any, batch: Batch) -> torch.Tensor | None:
     try:
         with clock.layout(batch.layout):
             return model(**batch.inputs).logits.float()
-    except (RuntimeError, IndexError, TypeError, ValueError):  # it was built for (B, T) alone, or knows no position_ids
+    except Exception:  # whatever a model says that was built for (B, T) alone, or knows no position_ids
         return None
 
 
