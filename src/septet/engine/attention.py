@@ -1,8 +1,7 @@
 """The attention functions that transformers calls by the name "septet": eager, with counted dropout, padded or not.
 
 Where the padding is out (`engine/unpad.py`), rows of like length are attended to together, forward and backward by hand: no padding between
-rows of unlike length, and no pass over the probabilities that bits can do. The softmax is computed in fp32: in bf16 it is three times slower
-where a row has no multiple of 32 tokens.
+rows of unlike length, and no pass over the probabilities that bits can do.
 
 Shapes: B rows, T tokens, N tokens of all rows, R of them real, D numbers a head.
 """
@@ -123,7 +122,7 @@ class _Unpadded(torch.autograd.Function):
             q = bucket.firsts_of(query) if site.first_only else bucket.rows_of(query)
             k, v = bucket.rows_of(key), bucket.rows_of(value)
             scores = torch.baddbmm(bucket.hidden.to(q.dtype), q, k.transpose(1, 2), alpha=scale)
-            p = scores.float().softmax(-1).to(q.dtype)
+            p = _softmax(scores)
             bits = (
                 site.bits(bucket.members, heads, (p.shape[1], p.shape[2]), rate, p.dtype).view(p.shape)
                 if rate
@@ -148,13 +147,24 @@ class _Unpadded(torch.autograd.Function):
         for i, bucket in enumerate(ctx.layout.buckets(given.shape[1])):
             q, k, v, p, *bits = kept[each * i : each * (i + 1)]
             mask = bits[0] if bits else None
-            do = bucket.firsts_of(given) if ctx.first_only else bucket.rows_of(given)
+            do = bucket.firsts_of(given) if ctx.first_only else bucket.ended_rows_of(given)
             bucket.put(dv, _masked(p, mask).transpose(1, 2) @ do)
             dp = _masked(do @ v.transpose(1, 2), mask)
-            ds = torch._softmax_backward_data(dp.float(), p.float(), -1, torch.float32).mul_(ctx.scale).to(p.dtype)
-            bucket.put_firsts(dq, ds @ k) if ctx.first_only else bucket.put(dq, ds @ k)
-            bucket.put(dk, ds.transpose(1, 2) @ q)
+            ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+            (bucket.put_firsts if ctx.first_only else bucket.put)(dq, _scaled_bmm(ds, k, ctx.scale))
+            bucket.put(dk, _scaled_bmm(ds.transpose(1, 2), q, ctx.scale))
         return dq, dk, dv, None, None, None, None
+
+
+def _softmax(scores: torch.Tensor) -> torch.Tensor:
+    # in bf16 it is faster where a row fills whole vectors, and much slower elsewhere
+    if scores.shape[-1] % 32 == 0 or scores.dtype == torch.float32:
+        return scores.softmax(-1)
+    return scores.float().softmax(-1).to(scores.dtype)
+
+
+def _scaled_bmm(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.baddbmm(a.new_zeros(1, 1, 1), a, b, beta=0, alpha=scale)
 
 
 def _masked(x: torch.Tensor, bits: torch.Tensor | None) -> torch.Tensor:

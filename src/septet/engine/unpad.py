@@ -51,13 +51,21 @@ class Bucket:
         real_BT = torch.arange(self.tokens, device=device) < lengths_B[:, None]
         rows_R, places_R = real_BT.nonzero(as_tuple=True)
         heads_H = torch.arange(heads, device=device)
-        # where each head of each token lies among (rows, heads, tokens)
+        # where each head of each token lies among (rows, heads, tokens), and the other way round: which lies in each cell
         self.cells = ((rows_R[:, None] * heads + heads_H) * self.tokens + places_R[:, None]).flatten()
+        firsts_B1 = (self.firsts - start)[:, None] * heads + heads_H
+        self.origins = firsts_B1[:, :, None].expand(-1, -1, self.tokens).flatten().contiguous()
+        self.origins[self.cells] = torch.arange(len(self.cells), device=device)
         hidden_BT = (~real_BT).float() * torch.finfo(torch.bfloat16).min
         self.hidden = hidden_BT[:, None].expand(-1, heads, -1).reshape(-1, 1, self.tokens)
         self.size = count * heads * self.tokens
 
     def rows_of(self, x_NHD: torch.Tensor) -> torch.Tensor:
+        """Return (rows * heads, tokens, D), the row's first token again behind its end; reading is faster than writing in place."""
+        depth = x_NHD.shape[-1]
+        return x_NHD[self.span].view(-1, depth).index_select(0, self.origins).view(-1, self.tokens, depth)
+
+    def ended_rows_of(self, x_NHD: torch.Tensor) -> torch.Tensor:
         """Return (rows * heads, tokens, D), zeros behind a row's end."""
         depth = x_NHD.shape[-1]
         found = x_NHD.new_zeros(self.size, depth).index_copy_(0, self.cells, x_NHD[self.span].view(-1, depth))
