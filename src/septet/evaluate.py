@@ -137,7 +137,15 @@ class Examiner:
         self.metrics = list(dict.fromkeys([self.primary, *wanted, "accuracy", "log_loss"]))
         model = str(recipe.path(recipe.model.name)) if recipe.path(recipe.model.name).is_dir() else recipe.model.name
         options = Options(
-            len(self.labels), model, self.predictor.max_length or 128, recipe.evaluate.seed, device, listen=listen
+            len(self.labels),
+            tuple(self.labels),
+            model,
+            self.predictor.max_length or 128,
+            recipe.evaluate.seed,
+            recipe.evaluate.shots,
+            recipe.evaluate.prompt,
+            device,
+            listen=listen,
         )
         self.kept = Kept(run, prepared.manifest["hash"], options)
 

@@ -20,18 +20,24 @@ class Options:
 
     Args:
         num_labels: K.
+        labels: the K label names.
         model: the checkpoint before tuning: `starter`, a folder or a hub id.
         max_length: tokens kept of a text.
         seed: seed of all random choices.
+        shots: training rows shown to a model that is not trained.
+        prompt: with `{text}`, then `{label}`; None leaves it to the baseline.
         device: where a model runs; the CPU when None.
         known: `facts` of an earlier fit on the same rows; what was chosen there is not searched for again.
         listen: told of the progress.
     """
 
     num_labels: int
+    labels: tuple[str, ...] = ()
     model: str = "starter"
     max_length: int = 128
     seed: int = 42
+    shots: int = 4
+    prompt: str | None = None
     device: str | None = None
     known: dict[str, Any] = field(default_factory=dict)
     listen: Listen = quiet

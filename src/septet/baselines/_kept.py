@@ -37,10 +37,12 @@ class Kept:
         self._identity = {
             "format": FORMAT,
             "prepared": key,
-            "num_labels": options.num_labels,
+            "labels": list(options.labels),
             "model": options.model,
             "max_length": options.max_length,
             "seed": options.seed,
+            "shots": options.shots,
+            "prompt": options.prompt,
         }
         self._facts, self._scores = self._load()
 

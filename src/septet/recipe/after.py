@@ -27,6 +27,20 @@ class Evaluate(Block):
         change="one of them is too slow",
         example=["majority"],
     )
+    shots: Count = key(
+        4,
+        "Training rows that the baseline few_shot shows to the base model.",
+        unit="rows",
+        why="more than four rarely change what a small model answers",
+        change="there are many labels; each should be shown once",
+    )
+    prompt: Text | None = key(
+        None,
+        "What zero_shot and few_shot let a causal base model continue: {text}, then {label}.",
+        why="Text: {text}, a new line, Label: {label}",
+        change="the model knows a better wording",
+        example="Review: {text}\nSentiment: {label}",
+    )
     bootstrap: Annotated[int, Field(ge=100)] = key(
         1000, "Resamples behind each interval.", unit="resamples", why="bounds steady to about a tenth of their width"
     )
@@ -43,6 +57,10 @@ class Evaluate(Block):
 
     def problems(self) -> Iterator[Problem]:
         yield from _unregistered("baseline", "baselines", self.baselines)
+        if self.prompt is not None and not 0 <= self.prompt.find("{text}") < self.prompt.find("{label}"):
+            yield Problem(
+                "prompt", "must hold {text} and, after it, {label}.", 'prompt: "Review: {text}\\nSentiment: {label}"'
+            )
 
 
 class Deploy(Block):

@@ -30,7 +30,7 @@ class Encoder:
 
 
 def test_they_are_found_by_file_name():
-    assert registry.names("baseline") == ["features", "majority", "tfidf"]
+    assert registry.names("baseline") == ["features", "few_shot", "majority", "tfidf", "zero_shot"]
     assert registry.summary("baseline", "tfidf").startswith("TF-IDF")
 
 
