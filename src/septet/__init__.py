@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         prepare,
         run,
         serve,
+        tokenizer,
         train,
     )
     from septet.recipe import Recipe
@@ -54,11 +55,12 @@ __all__ = [
     "prepare",
     "run",
     "serve",
+    "tokenizer",
     "train",
 ]
 
 # a verb is a file too (`septet/train.py`), and importing a file sets it as an attribute of the package: so the file can be called
-_VERBS = {"check", "deploy", "evaluate", "init", "monitor", "predict", "prepare", "run", "serve", "train"}
+_VERBS = {"check", "deploy", "evaluate", "init", "monitor", "predict", "prepare", "run", "serve", "tokenizer", "train"}
 
 
 class _Verb(ModuleType):

@@ -38,6 +38,24 @@ def init(
     return verb(data, text=text, label=label, model=model, out=out, force=force)
 
 
+def tokenizer(
+    data: Any,
+    out: str | Path,
+    *,
+    text: str | None = None,
+    kind: str = "bpe",
+    size: int = 8000,
+    lowercase: bool = False,
+    chat: bool = False,
+    force: bool = False,
+    listen: Listen = quiet,
+) -> Any:
+    """Learn a tokenizer from texts and write its folder; see `septet.tokenizer.tokenizer`."""
+    from septet.tokenizer import tokenizer as verb
+
+    return verb(data, out, text=text, kind=kind, size=size, lowercase=lowercase, chat=chat, force=force, listen=listen)
+
+
 def prepare(
     recipe: Source,
     *overrides: str,

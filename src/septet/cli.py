@@ -22,7 +22,7 @@ from septet.errors import UsageError
 
 # stage of the journey -> its verbs, in the order of the help
 STAGES = {
-    "Start": ("init",),
+    "Start": ("init", "tokenizer"),
     "The seven stages": ("prepare", "check", "train", "evaluate", "deploy", "predict", "serve", "monitor"),
     "All of them": ("run",),
     "Look up": ("list", "explain", "schema", "completion"),
@@ -166,6 +166,26 @@ def init(
         screen.json({"recipe": recipe, "out": out})
     else:
         click.echo(recipe if out is None else f"wrote {out}\nnext: septet run {out}", nl=out is not None)
+
+
+@septet.command()
+@click.argument("data", nargs=-1, required=True, metavar="DATA...", shell_complete=complete.files)
+@click.option("--text", metavar="COL", help="Column with the texts; a .txt file needs none: its lines are the texts.")
+@click.option("--kind", default="bpe", metavar="KIND", help="bpe (GPT-2, Llama), unigram (T5) or wordpiece (BERT).")
+@click.option("--size", default=8000, type=click.IntRange(1), metavar="N", help="Tokens of the vocabulary (8000).")
+@click.option("--lowercase", is_flag=True, help="Fold the case.")
+@click.option("--chat", is_flag=True, help="Add the marks of a chat's turns.")
+@click.option("-o", "--out", required=True, metavar="DIR", help="Where to write the tokenizer.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@_shared
+@click.pass_obj
+def tokenizer(screen: Screen, data: tuple[str, ...], **options: Any) -> None:
+    """Learn a tokenizer from texts, for a model that begins from scratch."""
+    from septet.tokenizer import tokenizer as verb
+
+    with screen.progress() as listen:
+        result = verb(list(data), listen=listen, **options)
+    screen.result(result)
 
 
 def _start(screen: Screen, name: str, recipe: str, overrides: tuple[str, ...], **options: Any) -> None:
