@@ -22,6 +22,7 @@ LAYERS = [
     {"engine"},
     {
         "init",
+        "tokenizer",
         "prepare",
         "check",
         "train",
