@@ -17,7 +17,7 @@ class SeptetError(Exception):
     """Something failed, and the user can do something about it.
 
     Args:
-        what: one sentence that names the thing and what was expected of it.
+        what: one sentence that names the thing and what was expected of it; `reason` keeps it without what was received, to count by.
         where: file and line, column, row, or field.
         received: the value that was found; shown as `Received: …`.
         hint: what to do; shown as `try: …`.
@@ -26,6 +26,7 @@ class SeptetError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str | None = None, received: object = _NOTHING, hint: str | None = None):
+        self.reason = what
         self.what = what if received is _NOTHING else f"{what} Received: {_shown(received)}"
         self.where = where
         self.hint = hint
