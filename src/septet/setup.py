@@ -25,7 +25,7 @@ from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
-from septet.model import load
+from septet.model import last_token, load
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
@@ -122,18 +122,19 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, hidden, ceiling))
-    loaded, model, findings = build(recipe, task, method, folder)
+    loaded, model, findings = build(recipe, task, method, folder, processor)
     clock = dropout.install(model, recipe.train.seed)
     counted = recipe.model.attention == "eager"
     if counted and not attends_alike(model):
         counted = False
-        loaded, model, findings = build(recipe, task, method, folder, counted=False)
+        loaded, model, findings = build(recipe, task, method, folder, processor, counted=False)
         clock = dropout.install(model, recipe.train.seed)
     model.to(device)
     shortcut = first_token_only(model, clock, len(processor))
     can_unpad = shortcut is not None and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
-    findings.add(*_lengths(train, recipe.model.max_length), *task.findings(model))
+    findings.add(*task.findings(model), *last_token.findings(loaded, processor, train))
+    findings.add(*_lengths(train, recipe.model.max_length))
     return Setup(
         recipe=recipe,
         prepared=prepared,
@@ -179,7 +180,7 @@ def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 
 
 
 def build(
-    recipe: Recipe, task: Any, method: Any, folder: Path, *, counted: bool = True
+    recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any, *, counted: bool = True
 ) -> tuple[load.Loaded, Any, Report]:
     """Load the checkpoint with the task's head in fp32 and attach the method; the same seed gives the same model.
 
@@ -200,6 +201,7 @@ def build(
         dropout=recipe.model.dropout,
         attention_dropout=None if counted else 0.0,
         attention=ATTENTION if counted else attention,
+        processor=processor,
     )
     findings = Report([_fresh(loaded)])
     findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout(attention))

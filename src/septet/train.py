@@ -334,7 +334,7 @@ def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> 
     import torch
 
     # built anew: what is frozen comes from the checkpoint as it is, not rounded to what the run computed in
-    _, model, _ = build(setup.recipe, setup.task, setup.method, setup.base.folder)
+    _, model, _ = build(setup.recipe, setup.task, setup.method, setup.base.folder, setup.processor)
     with torch.no_grad():
         parameters = dict(model.named_parameters())
         for name, value in weights.items():

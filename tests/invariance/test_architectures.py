@@ -28,6 +28,8 @@ MORE = {
         "position_biased_input": False,
     },
     "albert": {"num_hidden_groups": 1, "embedding_size": 16},
+    "llama": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
     "gemma2": {"num_key_value_heads": 2, "head_dim": 8, "attn_logit_softcapping": 1.0},
     "gpt_oss": {"num_key_value_heads": 2, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1},
 }
@@ -47,7 +49,7 @@ def folder(path, kind, *, rate=0.1, padding=0, positions=64):
         **MORE.get(kind, {}),
     )
     for name, value in config.to_dict().items():
-        if "dropout" in name and isinstance(value, (int, float, type(None))):
+        if ("dropout" in name or "pdrop" in name) and isinstance(value, (int, float, type(None))):
             setattr(config, name, rate)
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config)

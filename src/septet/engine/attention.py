@@ -48,8 +48,9 @@ def attention(
         raise NotImplementedError("attention sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rate = dropout if module.training else 0.0
-    site: AttentionSite = module._septet_site  # type: ignore[assignment]
-    if (layout := site.clock.unpadded) is not None:
+    # none yet while a model is loaded and looked at; without it nothing can be dropped
+    site: AttentionSite = getattr(module, "_septet_site", None)  # type: ignore[assignment]
+    if site is not None and (layout := site.clock.unpadded) is not None:
         if softcap is not None:
             raise NotImplementedError("capped scores of rows laid end to end")
         tokens = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from septet.errors import DataError, ModelError
+from septet.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -33,26 +33,11 @@ class Text:
         Raises:
             ModelError: the folder has no tokenizer that can be read.
         """
-        from transformers import AutoTokenizer
+        from pathlib import Path
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception as error:
-            raise ModelError(
-                f"The tokenizer cannot be read: {type(error).__name__}: {str(error)[:200]}", where=folder
-            ) from error
-        if not tokenizer.is_fast:
-            raise ModelError(
-                "Septet needs a fast tokenizer (tokenizer.json).",
-                where=folder,
-                hint="save it once with transformers' AutoTokenizer",
-            )
-        # the starter's file carries fixed truncation and padding at 128; raw users of the file would inherit them
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        if tokenizer.pad_token is None and tokenizer.eos_token is not None:
-            tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer
+        from septet.model import tokenizer
+
+        return tokenizer.read(Path(folder))
 
     def encode(self, values: Sequence[Any], processor: Any) -> list[dict[str, Any]]:
         """Return `input_ids` (and `token_type_ids` where the model wants them) of each value, with `truncated` tokens counted."""
@@ -110,6 +95,8 @@ class Text:
         keys = [key for key in _KEYS if key in encoded]
         rows = [{key: encoded[key][i] for key in keys} for i in range(len(values))]
         for i, row in enumerate(rows):
+            if not row["input_ids"]:  # an empty text, where the tokenizer adds nothing: one token that stands for it
+                row.update({key: [_start(processor) if key == "input_ids" else 0] for key in keys})
             length = len(row["input_ids"])
             if self.max_length is not None and length > self.max_length:
                 row.update(self._shortened(pairs[i], processor, keys), truncated=length - self.max_length)
@@ -121,3 +108,9 @@ class Text:
         encoded = processor(*pair, truncation="longest_first", max_length=self.max_length, return_attention_mask=False)
         processor.backend_tokenizer.no_truncation()
         return {key: encoded[key] for key in keys}
+
+
+def _start(processor: Any) -> int:
+    """Return the token that a text begins or ends with."""
+    named = (processor.bos_token_id, processor.eos_token_id, processor.pad_token_id)
+    return next((token for token in named if token is not None), 0)

@@ -171,6 +171,8 @@ def open_artifact(folder: Path, code: Sequence[str] = ()) -> Artifact:
     import torch
     import transformers
 
+    from septet.model import last_token
+
     folder = model_folder(folder)
     check_manifest(folder)
     check_folder(folder)
@@ -180,6 +182,7 @@ def open_artifact(folder: Path, code: Sequence[str] = ()) -> Artifact:
         model = getattr(transformers, head.auto).from_pretrained(
             str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
+    last_token.install(model)
     clean = Cleaning(**json.loads((folder / "task.json").read_text())["clean"])
     return Artifact(model.eval(), task, task.input.processor(str(folder)), clean, folder)
 

@@ -39,6 +39,7 @@ class Loaded:
         fresh: names of tensors that the checkpoint does not hold, or holds in another shape.
         unused: names of tensors in the checkpoint that the model has no place for.
         dtype: the checkpoint's own dtype, as torch names it.
+        reads_last: whether its answer is read at the last token (`model/last_token.py`).
     """
 
     model: Any
@@ -46,6 +47,7 @@ class Loaded:
     fresh: list[str]
     unused: list[str] = field(default_factory=list)
     dtype: str = "float32"
+    reads_last: bool = False
 
 
 def resolve(name: str, *, revision: str | None = None, base: Path | None = None) -> Path:
@@ -108,6 +110,7 @@ def load_model(
     dropout: float | None = None,
     attention_dropout: float | None = None,
     attention: str = "sdpa",
+    processor: Any = None,
 ) -> Loaded:
     """Load a backbone with a task's head; new tensors are drawn from `seed`.
 
@@ -118,44 +121,26 @@ def load_model(
         dropout: overrides every dropout rate of the config; None keeps them.
         attention_dropout: overrides the rate of attention probabilities alone, after `dropout`.
         attention: a transformers attention implementation, or one that the engine registered.
+        processor: its tokenizer; a model that reads the last token pads as it says.
 
     Raises:
         ModelError: unsafe, damaged, of an architecture without such a head, or missing backbone weights.
     """
     import torch
-    import transformers
+
+    from septet.model import last_token
 
     raw = check_folder(folder)
     config = _config(folder, head, dropout, attention_dropout)
     with torch.random.fork_rng(devices=[]), silent():
         torch.manual_seed(seed)
-        try:
-            model, info = getattr(transformers, head.auto).from_pretrained(
-                str(folder),
-                config=config,
-                dtype=torch.float32,
-                attn_implementation=attention,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-        except Exception as error:
-            raise ModelError(
-                f"The model cannot be loaded: {type(error).__name__}: {str(error)[:300]}", where=str(folder)
-            ) from error
+        model, info = _read(folder, head, config, attention)
     fresh = sorted(
         {*info["missing_keys"], *(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])}
     )
     _check_backbone(model, fresh, folder)
-    return Loaded(
-        model,
-        folder,
-        fresh,
-        sorted(info["unexpected_keys"]),
-        str(raw.get("dtype") or raw.get("torch_dtype") or "float32"),
-    )
+    dtype = str(raw.get("dtype") or raw.get("torch_dtype") or "float32")
+    return last_token.settle(Loaded(model, folder, fresh, sorted(info["unexpected_keys"]), dtype), processor)
 
 
 @contextlib.contextmanager
@@ -172,6 +157,28 @@ def silent() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def _read(folder: Path, head: Head, config: Any, attention: str) -> tuple[Any, dict[str, Any]]:
+    import torch
+    import transformers
+
+    try:
+        return getattr(transformers, head.auto).from_pretrained(
+            str(folder),
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise ModelError(
+            f"The model cannot be loaded: {type(error).__name__}: {str(error)[:300]}", where=str(folder)
+        ) from error
 
 
 def _config(folder: Path, head: Head, dropout: float | None, attention_dropout: float | None) -> Any:
