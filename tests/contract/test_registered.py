@@ -5,6 +5,7 @@ import pytest
 from septet import registry
 from septet.testing import check_method, check_metric, check_task
 from septet.testing.bench import texts
+from septet.testing.tiny import checkpoint
 
 # what a task is checked with: its options and rows; a new task adds a line here, or fails
 TASKS = {
@@ -30,6 +31,13 @@ def test_task(name):
 @pytest.mark.parametrize(("name", "options"), [(n, o) for n in registry.names("method") for o in METHODS.get(n, [{}])])
 def test_method(name, options):
     check_method(name, options)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", registry.names("method"))
+def test_method_on_a_decoder(name, kind, tmp_path):
+    words = [" ".join(str(value) for value in row.values()) for row in texts()]
+    check_method(name, model=checkpoint(tmp_path / kind, words, kind=kind))
 
 
 @pytest.mark.parametrize("name", registry.names("metric"))

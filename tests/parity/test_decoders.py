@@ -30,7 +30,7 @@ def recipe(folder, kind, *, marks=True, **changes):
         raw = json.loads((base / "tokenizer.json").read_text())
         (base / "tokenizer.json").write_text(json.dumps(raw | {"post_processor": None}))
     (folder / "base").rename(folder / "kept")
-    found = small.recipe(folder, epochs=1, lr=1e-3, **changes)
+    found = small.recipe(folder, **{"epochs": 1, "lr": 1e-3, **changes})
     found["model"]["name"] = str(folder / "kept")
     return found
 
@@ -44,7 +44,7 @@ def gap(ours, theirs):
     return max(abs(a.scores[label] - b[label]) for a, b in zip(ours, theirs, strict=True) for label in b)
 
 
-@pytest.mark.parametrize("method", ["full"])
+@pytest.mark.parametrize("method", ["full", {"name": "lora", "rank": 4}], ids=["full", "lora"])
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_pipeline_gives_the_same_answers(tmp_path, kind, method):
     loaded, run = small.begin(recipe(tmp_path, kind, method=method), tmp_path / "run")
@@ -109,3 +109,27 @@ def test_a_tokenizer_without_any_token_to_spare(tmp_path):
     loaded, run = small.begin(source, tmp_path / "run")
     with pytest.raises(ModelError, match="no padding token and no EOS"):
         train(loaded, run)
+
+
+def test_the_adapter_of_a_gpt2_alone_on_its_base(tmp_path):
+    """GPT-2's projections are Conv1D: peft turns the adapter's product round, and finds that noted beside it."""
+    from peft import PeftModel
+
+    source = recipe(tmp_path, "gpt2", method={"name": "lora", "rank": 4, "targets": ["c_attn", "c_fc"]}, lr=1e-2)
+    loaded, run = small.begin(source, tmp_path / "run")
+    train(loaded, run)
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "kept"), num_labels=3)
+    adapted = PeftModel.from_pretrained(base, str(run.model / "adapter")).eval()
+    assert {name.split(".")[-3] for name, _ in adapted.named_modules() if name.endswith("lora_A.default")} == {
+        "c_attn",
+        "c_fc",
+    }
+    predictor = Predictor.load(run.model)
+    ours = []
+    for text in (row["text"] for row in rows(8, seed=5, longest=9)):
+        ids = torch.tensor([predictor.processor(text)["input_ids"]])
+        with torch.no_grad():
+            expected = adapted(input_ids=ids).logits[0].softmax(-1).tolist()
+        ours.append(predictor.predict([text])[0].scores)
+        assert list(ours[-1].values()) == pytest.approx(expected, abs=1e-5)
+    assert json.loads((run.model / "adapter" / "adapter_config.json").read_text())["fan_in_fan_out"] is True

@@ -70,15 +70,18 @@ class Lora:
 
     def attach(self, model: Any) -> nn.Module:
         from peft import LoraConfig, get_peft_model
+        from transformers.pytorch_utils import Conv1D
 
+        targets = self._targets(model)
         heads = sorted({name.rsplit(".", 1)[0] for name in head_names(model)})
         config = LoraConfig(
             r=self.options.rank,
             lora_alpha=self.options.alpha or 2 * self.options.rank,  # pyright: ignore[reportArgumentType]
             lora_dropout=self.options.dropout,
-            target_modules=self._targets(model),
+            target_modules=targets,
             modules_to_save=_outermost(heads, model),
             task_type="SEQ_CLS",
+            fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in targets),
         )
         # the engine keeps the fp32 masters; peft must not choose a dtype of its own
         return get_peft_model(model, config, autocast_adapter_dtype=False)
@@ -101,9 +104,11 @@ class Lora:
 
     def _targets(self, model: Any) -> list[str]:
         from torch.nn import Linear
+        from transformers.pytorch_utils import Conv1D
 
         heads = tuple(head_names(model))
-        linear = [name for name, module in model.named_modules() if isinstance(module, Linear)]
+        # GPT-2's projections: linear layers whose weight lies the other way round
+        linear = [name for name, module in model.named_modules() if isinstance(module, Linear | Conv1D)]
         backbone = [name for name in linear if f"{name}.weight" not in heads]
         if self.options.targets is None:
             return backbone
