@@ -135,7 +135,9 @@ class Examiner:
         # accuracy and log loss are what the diagnosis and the report need, whatever else is asked for
         wanted = recipe.evaluate.metrics or self.predictor.task.metrics
         self.metrics = list(dict.fromkeys([self.primary, *wanted, "accuracy", "log_loss"]))
-        model = str(recipe.path(recipe.model.name)) if recipe.path(recipe.model.name).is_dir() else recipe.model.name
+        model = recipe.model.name
+        if model is not None and recipe.path(model).is_dir():
+            model = str(recipe.path(model))
         options = Options(
             len(self.labels),
             tuple(self.labels),

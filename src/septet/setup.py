@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
-from septet.model import last_token, load
+from septet.model import last_token, load, scratch
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
@@ -102,11 +103,11 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         ModelError: the model folder is unsafe, damaged or unfit.
         CheckError: the method refuses the model.
     """
-    folder = load.resolve(recipe.model.name, revision=recipe.model.revision, base=recipe.folder)
-    config = load.check_folder(folder)
+    folder = load.base_folder(recipe)
     rows = prepared.rows("train")
     task = registry.part("task", recipe.task.name)(recipe.task).learn(rows)
     processor = task.input.processor(str(folder))
+    config = _config(recipe, task, folder, processor)
     listen("progress", what="encode", done=0, total=len(rows))
     train = [e for examples in task.encode(rows, processor) for e in examples]
     recipe = recipe.filled({**_from_data(recipe, config, [e.size for e in train], len(rows)), **_from_task(task)})
@@ -182,7 +183,7 @@ def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 
 def build(
     recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any, *, counted: bool = True
 ) -> tuple[load.Loaded, Any, Report]:
-    """Load the checkpoint with the task's head in fp32 and attach the method; the same seed gives the same model.
+    """Load the checkpoint, or build the architecture, with the task's head in fp32 and attach the method; the same seed gives the same model.
 
     Args:
         counted: let eager attention drop probabilities by row, which `attends_alike` must have found possible.
@@ -194,7 +195,8 @@ def build(
     head = next(iter(task.heads().values()))
     attention = recipe.model.attention or "sdpa"
     counted = counted and attention == "eager"
-    loaded = load.load_model(
+    make = load.load_model if recipe.model.architecture is None else partial(scratch.new_model, recipe.model)
+    loaded = make(
         folder,
         head,
         seed=recipe.train.seed,
@@ -203,12 +205,20 @@ def build(
         attention=ATTENTION if counted else attention,
         processor=processor,
     )
-    findings = Report([_fresh(loaded)])
+    findings = Report()
     findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout(attention))
     findings.stop_on_blockers()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # adapters begin from random values too
-        return loaded, method.attach(loaded.model), findings
+        model = method.attach(loaded.model)
+    findings.add(_new_everywhere(recipe, model) if recipe.model.architecture else _fresh(loaded))
+    return loaded, model, findings
+
+
+def _config(recipe: Recipe, task: Any, folder: Path, processor: Any) -> dict[str, Any]:
+    if recipe.model.architecture is None:
+        return load.check_folder(folder)
+    return scratch.config_of(recipe.model, next(iter(task.heads().values())), processor).to_dict()
 
 
 def _planner(recipe: Recipe, examples: list[Example], unpadded: bool) -> Planner:
@@ -229,7 +239,7 @@ def _widths(config: dict[str, Any]) -> tuple[int, int]:
     """Return the hidden and the feed-forward width that a config names."""
     text = config.get("text_config", config)
     hidden = int(text.get("hidden_size") or text.get("n_embd") or text.get("dim") or 768)
-    return hidden, int(text.get("intermediate_size") or text.get("hidden_dim") or 4 * hidden)
+    return hidden, int(text.get("intermediate_size") or text.get("n_inner") or text.get("hidden_dim") or 4 * hidden)
 
 
 def _from_data(recipe: Recipe, config: dict[str, Any], sizes: list[int], rows: int) -> dict[str, tuple[Any, str]]:
@@ -318,6 +328,21 @@ def _fresh(loaded: load.Loaded) -> Finding:
         else "Every tensor comes from the checkpoint.",
         "expected for the head; nothing else may be new",
         {"fresh": names, "unused": loaded.unused},
+    )
+
+
+def _new_everywhere(recipe: Recipe, model: Any) -> Finding:
+    numbers = sum(p.numel() for p in model.parameters())
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    told = f"All weights are new: {recipe.model.architecture} with {numbers:,} parameters, drawn from train.seed={recipe.train.seed}."
+    if not frozen:
+        return Finding("tensors-new", "note", told, "a checkpoint in model.name knows a language already")
+    return Finding(
+        "tensors-new",
+        "warning",
+        f"{told} Method {recipe.method.name} keeps {frozen / numbers:.0%} of them as they were drawn.",
+        "method: full",
+        {"frozen": frozen},
     )
 
 

@@ -363,7 +363,7 @@ def _base(setup: Setup) -> dict[str, Any]:
     """Return which checkpoint an adapter belongs to: its name, revision, and the sha256 of its weights."""
     model = setup.recipe.model
     weights = sorted(setup.base.folder.glob("*.safetensors"))
-    return {"name": model.name, "revision": model.revision, "sha256": {path.name: sha256(path) for path in weights}}
+    return {"name": model.title, "revision": model.revision, "sha256": {path.name: sha256(path) for path in weights}}
 
 
 def _costs(course: Course) -> dict[str, Any]:

@@ -155,3 +155,17 @@ def test_sentiment_in_full(whole: Any) -> None:
 @pytest.mark.slow
 def test_techniques_in_full(whole: Any) -> None:
     assert value(whole("techniques"), "test", "accuracy") >= 0.75
+
+
+@pytest.mark.slow
+def test_gpt2_tweets_in_full(whole: Any) -> None:
+    """The tutorial's rows and updates; without its checkpoint, only the rows it learnt are known."""
+    from septet.run import Run
+
+    run = whole("gpt2-tweets")
+    splits = Run(run).read_json("data.json")["splits"]
+    assert (splits["train"]["rows"], splits["test"]["rows"]) == (1000, 1000)
+    steps = Run(run).records("steps.jsonl")
+    assert (len(steps), {step["rows"] for step in steps}) == (750, {4})
+    assert value(run, "train (sample)", "accuracy") >= 0.52
+    assert answer(run, "I love this so much!") in ("negative", "neutral", "positive")

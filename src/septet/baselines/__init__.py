@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from septet.errors import UsageError
 from septet.progress import Listen, quiet
 
 
@@ -21,7 +22,7 @@ class Options:
     Args:
         num_labels: K.
         labels: the K label names.
-        model: the checkpoint before tuning: `starter`, a folder or a hub id.
+        model: the checkpoint before tuning: `starter`, a folder or a hub id; None where the model was built from scratch.
         max_length: tokens kept of a text.
         seed: seed of all random choices.
         shots: training rows shown to a model that is not trained.
@@ -33,7 +34,7 @@ class Options:
 
     num_labels: int
     labels: tuple[str, ...] = ()
-    model: str = "starter"
+    model: str | None = "starter"
     max_length: int = 128
     seed: int = 42
     shots: int = 4
@@ -41,6 +42,19 @@ class Options:
     device: str | None = None
     known: dict[str, Any] = field(default_factory=dict)
     listen: Listen = quiet
+
+    @property
+    def checkpoint(self) -> str:
+        """The model, for a baseline that cannot do without.
+
+        Raises:
+            UsageError: the run's model was built from scratch.
+        """
+        if self.model is None:
+            raise UsageError(
+                "A model from scratch knows nothing before training.", hint="evaluate.baselines=[majority, tfidf]"
+            )
+        return self.model
 
 
 class Baseline(Protocol):

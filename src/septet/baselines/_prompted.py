@@ -47,7 +47,7 @@ class Prompted:
         """Return (N, K) float64 probabilities."""
         from septet.model.likelihood import is_causal
 
-        causal = self._encoder is None and is_causal(self.options.model)
+        causal = self._encoder is None and is_causal(self.options.checkpoint)
         self.facts["by"] = "likelihood" if causal else "nearness"
         logits_NK = self._likelihoods(texts) if causal else self._nearness(texts) / TEMPERATURE
         odds = np.exp(logits_NK - logits_NK.max(1, keepdims=True))
@@ -60,7 +60,7 @@ class Prompted:
         before, _, after = (options.prompt or PROMPT).partition("{label}")
         shown = "".join(before.replace("{text}", text) + self.names[k] + after + "\n\n" for text, k in self._examples)
         prompts = [shown + before.replace("{text}", text) for text in texts]
-        judge = Likelihood(options.model, device=options.device)
+        judge = Likelihood(options.checkpoint, device=options.device)
         # the space belongs to the name, as tokenizers see it
         found = judge.score(
             [prompt.rstrip() for prompt in prompts], [f" {name}" for name in self.names], listen=options.listen
@@ -80,7 +80,9 @@ class Prompted:
         if self._encoder is None:
             from septet.model.features import Features
 
-            self._encoder = Features(self.options.model, max_length=self.options.max_length, device=self.options.device)
+            self._encoder = Features(
+                self.options.checkpoint, max_length=self.options.max_length, device=self.options.device
+            )
         return np.asarray(self._encoder.encode(texts, listen=self.options.listen), dtype=np.float64)
 
 

@@ -59,5 +59,7 @@ class Features:
         if self._encoder is None:
             from septet.model.features import Features as Encoder
 
-            self._encoder = Encoder(self.options.model, max_length=self.options.max_length, device=self.options.device)
+            self._encoder = Encoder(
+                self.options.checkpoint, max_length=self.options.max_length, device=self.options.device
+            )
         return np.asarray(self._encoder.encode(texts, listen=self.options.listen), dtype=np.float32)

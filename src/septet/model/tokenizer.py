@@ -43,6 +43,12 @@ def read(folder: Path) -> Any:
     return tokenizer
 
 
+def keep(tokenizer: Any, name: str, value: Any) -> None:
+    """Set an attribute of a tokenizer so that its saved copy has it too: `save_pretrained` writes what it was made with."""
+    setattr(tokenizer, name, value)
+    tokenizer.init_kwargs[name] = value
+
+
 def _open(folder: Path) -> Any:
     import transformers
 

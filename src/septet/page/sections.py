@@ -331,5 +331,5 @@ def _data_name(story: Story) -> str:
 
 
 def _model_name(story: Story) -> str:
-    name = str(story.recipe.model.name)
+    name = story.recipe.model.title
     return Path(name).name if "/" in name and (name.startswith((".", "/", "~"))) else name

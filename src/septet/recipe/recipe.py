@@ -163,7 +163,7 @@ class Recipe:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Recipe(task={self.task.name!r}, method={self.method.name!r}, model={self.model.name!r}, folder={str(self.folder)!r})"
+        return f"Recipe(task={self.task.name!r}, method={self.method.name!r}, model={self.model.title!r}, folder={str(self.folder)!r})"
 
     @staticmethod
     def _at(block: Any, parts: Sequence[str], path: str) -> Any:

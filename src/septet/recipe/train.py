@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from septet.recipe.block import Block, Count, Pair, Positive, Problem, Share, Text, Whole, key
 
@@ -14,17 +14,49 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 class Model(Block):
-    """The checkpoint to start from."""
+    """The checkpoint to start from, or the architecture to build anew."""
 
-    name: Text = key(
+    name: Text | None = key(
         "starter",
-        "A local folder, a hub id, or `starter` (the packaged English encoder).",
-        why="runs offline, with no account",
+        "A local folder, a hub id, or `starter` (the packaged English encoder); null with architecture.",
+        why="the starter runs offline, with no account; null where architecture says what is built",
         example="starter",
+    )
+    architecture: Text | None = key(
+        None,
+        "Instead of name: the model_type of transformers that is built from scratch, its weights drawn from train.seed.",
+        why="a checkpoint knows a language already",
+        change="there is none for your texts, or a small model is enough",
+        example="gpt2",
+    )
+    tokenizer: Text | None = key(
+        None,
+        "With architecture: the folder of its tokenizer (tokenizer.json, or GPT-2's vocab.json and merges.txt, the merges alone too), a hub id or `starter`.",
+        why="the checkpoint's own",
+        example="tokenizer",
+    )
+    layers: Count | None = key(
+        None, "With architecture: transformer layers.", unit="layers", why="the architecture's own", example=4
+    )
+    hidden: Count | None = key(
+        None, "With architecture: width of the hidden states.", why="the architecture's own", example=128
+    )
+    heads: Count | None = key(None, "With architecture: attention heads.", why="the architecture's own", example=4)
+    inner: Count | None = key(
+        None,
+        "With architecture: width of the feed-forward blocks.",
+        why="four times hidden where hidden is given",
+        example=512,
+    )
+    config: dict[Text, Any] | None = key(
+        None,
+        "With architecture: any other field of its config, under transformers' name.",
+        why="the architecture's own",
+        example={"max_position_embeddings": 256},
     )
     revision: Text | None = key(
         None,
-        "Branch, tag or commit of a hub checkpoint.",
+        "Branch, tag or commit of a hub checkpoint (or of the tokenizer).",
         why="the newest; the commit is recorded",
         change="a run must be repeatable",
         example="main",
@@ -47,6 +79,45 @@ class Model(Block):
     attention: Literal["eager", "sdpa"] | None = key(
         None, "Attention implementation.", why="derived: the faster one on this machine", example="sdpa"
     )
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.name or f"{self.architecture} from scratch"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_default_beside_architecture(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("architecture") is not None:
+            return {"name": None, **values}
+        return values
+
+    def problems(self) -> Iterator[Problem]:
+        if self.architecture is None:
+            if self.name is None:
+                yield Problem(
+                    "name", "or model.architecture is needed: a checkpoint, or what is built.", "name: starter"
+                )
+            for name in ("tokenizer", "layers", "hidden", "heads", "inner", "config"):
+                if getattr(self, name) is not None:
+                    yield Problem(
+                        name,
+                        "would be ignored: it belongs to a model from scratch.",
+                        "architecture: gpt2, or remove it",
+                    )
+            return
+        if self.name is not None:
+            yield Problem(
+                "architecture",
+                f"cannot be given beside model.name, which is {self.name}: a model is read or built.",
+                "remove one of the two",
+            )
+        if self.tokenizer is None:
+            yield Problem("tokenizer", "is missing: the folder of the new model's tokenizer.", "tokenizer: DIR")
+        if self.hidden is not None and self.heads is not None and self.hidden % self.heads:
+            yield Problem(
+                "hidden", f"must be a multiple of model.heads, which is {self.heads}.", f"hidden: {self.heads * 32}"
+            )
 
 
 class EarlyStopping(Block):
