@@ -68,11 +68,13 @@ class Trained:
         return asdict(self)
 
     def text(self) -> str:
+        architecture = "bert" if self.kind == "wordpiece" else "gpt2"
         return (
             f"tokenizer   {self.kind}, {self.vocabulary:,} tokens, learnt from {self.texts:,} texts\n"
             f"held out    {self.held_out:,} texts: {self.bytes_per_token:.2f} bytes a token, {self.tokens_per_word:.2f} tokens a word, "
             f"{self.unknown:.2%} unknown, {self.changed:,} texts changed by decoding\n"
-            f"folder      {self.folder} (transformers: AutoTokenizer.from_pretrained)"
+            f"folder      {self.folder}\n"
+            f"next: model: {{architecture: {architecture}, tokenizer: {self.folder}, layers: 4, hidden: 128, heads: 4}}"
         )
 
 

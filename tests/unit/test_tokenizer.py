@@ -120,3 +120,21 @@ def test_the_command(tmp_path):
         septet.tokenizer(TABLE, out, text="text", size=300)
     assert (out / "tokenizer.json").read_bytes() == kept
     assert septet.tokenizer(TABLE, out, text="text", size=350, force=True).vocabulary == 350
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_from_scratch_takes_it(tmp_path, folders, kind):
+    from septet.train import train
+    from small import begin, recipe
+
+    source = recipe(tmp_path, epochs=1)
+    source["model"] = {
+        "architecture": "bert" if kind == "wordpiece" else "gpt2",
+        "tokenizer": folders[kind].folder,
+        "layers": 1,
+        "hidden": 32,
+        "heads": 2,
+        "max_length": 32,
+    }
+    assert train(*begin(source, tmp_path / "run")).steps == 7
+    assert septet.load(tmp_path / "run" / "model").predict([{"text": "where is my parcel"}])[0].value
