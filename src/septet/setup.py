@@ -26,6 +26,7 @@ from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
+from septet.errors import SeptetError
 from septet.model import last_token, load, scratch
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -196,15 +197,21 @@ def build(
     attention = recipe.model.attention or "sdpa"
     counted = counted and attention == "eager"
     make = load.load_model if recipe.model.architecture is None else partial(scratch.new_model, recipe.model)
-    loaded = make(
-        folder,
-        head,
-        seed=recipe.train.seed,
-        dropout=recipe.model.dropout,
-        attention_dropout=None if counted else 0.0,
-        attention=ATTENTION if counted else attention,
-        processor=processor,
-    )
+    try:
+        loaded = make(
+            folder,
+            head,
+            seed=recipe.train.seed,
+            dropout=recipe.model.dropout,
+            attention_dropout=None if counted else 0.0,
+            attention=ATTENTION if counted else attention,
+            processor=processor,
+        )
+    except SeptetError:
+        if not counted:
+            raise
+        # a model that knows transformers' own names of attention alone (GPT-Neo)
+        return build(recipe, task, method, folder, processor, counted=False)
     findings = Report()
     findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout(attention))
     findings.stop_on_blockers()

@@ -217,6 +217,17 @@ def test_the_same_run_again_and_resumed(tmp_path, merges):
     assert (run.model / "model.safetensors").read_bytes() == expected
 
 
+def test_an_architecture_with_attention_of_its_own(tmp_path, merges):
+    """GPT-Neo takes no attention function by name; its probabilities are then not dropped, and a finding says so."""
+    config = {"attention_types": [[["global", "local"], 1]], "window_size": 16, "max_position_embeddings": 48}
+    source = recipe(tmp_path, merges, architecture="gpt_neo", layers=2, config=config)
+    loaded, run = small.begin(source, tmp_path / "run")
+    train(loaded, run)
+    assert "attention-dropout-off" in {f["slug"] for f in run.read_json("setup.json")["findings"]}
+    pair = [Predictor.load(run.model).predict(texts)[0].scores for texts in (["late"], ["late", "where is my parcel"])]
+    assert pair[0] == pytest.approx(pair[1], abs=1e-5)
+
+
 def test_frozen_at_random_is_warned_of(tmp_path, merges):
     source = recipe(tmp_path, merges, method={"name": "lora", "rank": 2}, train={"epochs": 1, "max_steps": 2})
     loaded, run = small.begin(source, tmp_path / "run")
