@@ -132,6 +132,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         loaded, model, findings = build(recipe, task, method, folder, processor, counted=False)
         clock = dropout.install(model, recipe.train.seed)
     model.to(device)
+    dropout.count_calls(model, clock)
     shortcut = first_token_only(model, clock, len(processor))
     can_unpad = shortcut is not None and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None

@@ -21,6 +21,7 @@ TASK = Classify(Options(text="text", label="label"), ["a", "b", "c"], [1.0] * 3,
 UNPADDED = ["bert", "roberta", "camembert", "xlm-roberta", "electra", "ernie", "layoutlm"]
 PADDED = ["mpnet", "rembert", "roformer", "megatron-bert", "deberta-v2", "albert", "distilbert", "ibert"]
 MORE = {
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
     "deberta-v2": {
         "relative_attention": True,
         "pos_att_type": ["p2c", "c2p"],
@@ -113,6 +114,27 @@ def test_rows_together_and_alone(tmp_path, kind):
     assert (take_out is not None) == (kind in UNPADDED)
     if take_out is not None:
         assert distance(gradients(model, clock, batches(TOGETHER, padding=padding), take_out), alone) <= 3e-6
+
+
+@pytest.mark.parametrize("kind", ["opt", "biogpt"])
+def test_dropout_that_is_called_as_a_function(tmp_path, kind):
+    model, clock = loaded(folder(tmp_path, kind))
+    before = torch.random.get_rng_state()
+    dropout.count_calls(model, clock)
+    assert clock.called[1] >= 4
+    alone = gradients(model, clock, batches(ALONE))
+    assert distance(gradients(model, clock, batches(TOGETHER)), alone) <= 3e-6
+    assert torch.equal(before, torch.random.get_rng_state()), "something was drawn from the global stream"
+    clock.set([1], 1)
+    none, _ = loaded(folder(tmp_path / "none", kind, rate=0.0))
+    assert distance(gradients(none, clock, batches(TOGETHER)), alone) > 0.05, "nothing was dropped"
+
+
+def test_a_model_of_modules_alone_calls_none(tmp_path):
+    model, clock = loaded(folder(tmp_path, "bert"))
+    model.eval()
+    dropout.count_calls(model, clock)
+    assert clock.called[1] == 0 and not any(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize("padding", [0, 1])

@@ -2,7 +2,8 @@
 
 So a row sees the same mask alone or among others, first or last, before or after a resume; PyTorch's own dropout draws from a
 global stream and gives none of that. `install` replaces every `nn.Dropout` of a model; `engine/attention.py` drops the
-probabilities in the same way. Before each forward pass `DropoutClock.set` names the rows.
+probabilities in the same way, and what a model drops by calling a function (OPT, BART) is caught where it is called. Before each forward pass
+`DropoutClock.set` names the rows.
 
 Shapes: B rows, T tokens, N numbers a row, S sites.
 """
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from septet.engine.unpad import Layout
 
@@ -41,6 +44,8 @@ class DropoutClock:
         # of what has no rows: the same for all micro-batches of an update
         self.keys_S = torch.zeros(0, dtype=torch.int32)
         self.unpadded: Layout | None = None
+        # the first site and the number of the dropouts that the model calls as functions
+        self.called = (0, 0)
         self.attention_words: dict[tuple[int, int, int], torch.Tensor] = {}
         self._table = _words(_TABLE)
 
@@ -58,9 +63,39 @@ class DropoutClock:
         """Say, for the forward passes within, how their rows are laid end to end; None where they are padded."""
         self.unpadded = layout
         try:
-            yield
+            with _Called(self) if self.called[1] else contextlib.nullcontext():
+                yield
         finally:
             self.unpadded = None
+
+    def expect_calls(self, count: int) -> None:
+        """Give sites to the dropouts that a forward pass calls as functions."""
+        self.called = (self.sites, count)
+        self.sites += count
+
+    def drop(self, x: torch.Tensor, site: int, rate: float, *, shared: bool = False) -> torch.Tensor:
+        """Return `x` with its dropped numbers 0 and the others scaled.
+
+        Args:
+            x: (B, …), or (1, N, H) where rows are laid end to end; any shape where it is shared.
+            site: the number of the place in the model.
+            rate: probability of dropping.
+            shared: whether it belongs to no row; all micro-batches of an update then drop the same.
+        """
+        if shared:
+            return x * self.keep_shared(site, x.shape, rate, x.dtype)
+        rows, layout = self.keys_SB.shape[1], self.unpadded
+        if layout is not None and x.shape[:-1] == (1, len(layout.rows_N)):
+            return x * self.keep_tokens(site, layout, x.shape[-1], rate, x.dtype)
+        if x.shape[0] != rows:
+            raise RuntimeError(f"dropout site {site} got {x.shape[0]} rows where the batch has {rows}")
+        # four axes are attention's probabilities in a model that computes them itself: (rows, heads, queries, keys)
+        words = (
+            self.words_of_pairs(x.shape[1], x.shape[2], x.shape[3], x.device)
+            if x.dim() == 4
+            else self.words(x[0].numel(), x.device)
+        )
+        return x * self.keep(site, words, rate, x.dtype).view(x.shape)
 
     def place(self) -> int:
         """Return the number of a new site."""
@@ -126,24 +161,59 @@ class RowDropout(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.p == 0.0:
             return x
-        if self.shared:
-            return x * self.clock.keep_shared(self.site, x.shape, self.p, x.dtype)
-        rows = self.clock.keys_SB.shape[1]
-        layout = self.clock.unpadded
-        if layout is not None and x.shape[:-1] == (1, len(layout.rows_N)):
-            return x * self.clock.keep_tokens(self.site, layout, x.shape[-1], self.p, x.dtype)
-        if x.shape[0] != rows:
-            raise RuntimeError(f"dropout site {self.site} got {x.shape[0]} rows where the batch has {rows}")
-        # four axes are attention's probabilities in a model that computes them itself: (rows, heads, queries, keys)
-        words = (
-            self.clock.words_of_pairs(x.shape[1], x.shape[2], x.shape[3], x.device)
-            if x.dim() == 4
-            else self.clock.words(x[0].numel(), x.device)
-        )
-        return x * self.clock.keep(self.site, words, self.p, x.dtype).view(x.shape)
+        return self.clock.drop(x, self.site, self.p, shared=self.shared)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, site={self.site}"
+
+
+class _Called(TorchFunctionMode):
+    """Counts `nn.functional.dropout` by the order of its calls in one forward pass."""
+
+    def __init__(self, clock: DropoutClock | None = None):
+        super().__init__()
+        self.clock = clock
+        self.done = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not nn.functional.dropout:
+            return func(*args, **(kwargs or {}))
+        x, rate, training = _dropout_arguments(*args, **(kwargs or {}))
+        place, self.done = self.done, self.done + 1
+        if self.clock is None or not training or rate == 0.0:
+            return x
+        first, count = self.clock.called
+        if place >= count:
+            raise RuntimeError(f"the model drops more than {count} times in one pass")
+        rows = self.clock.keys_SB.shape[1]
+        if x.shape[0] % rows:
+            return self.clock.drop(x, first + place, rate, shared=True)
+        # OPT lays the tokens of all rows below one another: (B * T, H)
+        flat = x if x.shape[0] == rows else x.reshape(rows, -1)
+        return self.clock.drop(flat, first + place, rate).view(x.shape)
+
+
+def _dropout_arguments(
+    input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> tuple[torch.Tensor, float, bool]:
+    return input, p, training
+
+
+def count_calls(model: Any, clock: DropoutClock) -> None:
+    """Find out, by one small pass, how often a model calls dropout as a function, and let the clock count it."""
+    ids_BT = torch.arange(2 * 8, device=next(model.parameters()).device).view(2, 8) % 7 + 1
+    counter, before = _Called(), [(m, m.training) for m in model.modules()]
+    clock.set([0, 1], 0, ids_BT.device)
+    model.train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
+            model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT))
+    except Exception:  # a model that is asked otherwise; it drops what it drops
+        return
+    finally:
+        for module, training in before:
+            module.training = training
+    clock.expect_calls(counter.done)
 
 
 class AttentionSite:
