@@ -124,13 +124,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, hidden, ceiling))
-    loaded, model, findings = build(recipe, task, method, folder, processor)
-    clock = dropout.install(model, recipe.train.seed)
-    counted = recipe.model.attention == "eager"
-    if counted and not attends_alike(model):
-        counted = False
-        loaded, model, findings = build(recipe, task, method, folder, processor, counted=False)
-        clock = dropout.install(model, recipe.train.seed)
+    loaded, model, clock, findings, counted = _built(recipe, task, method, folder, processor)
     model.to(device)
     dropout.count_calls(model, clock)
     shortcut = first_token_only(model, clock, len(processor))
@@ -158,6 +152,20 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         findings=findings,
         truncation={"train": _truncated([train]), "validation": _truncated(validation)},
     )
+
+
+def _built(
+    recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any
+) -> tuple[load.Loaded, Any, dropout.DropoutClock, Report, bool]:
+    """Return what `build` does, the clock of its dropout, and whether attention's probabilities are dropped by row."""
+    counted = recipe.model.attention == "eager"
+    loaded, model, findings = build(recipe, task, method, folder, processor)
+    clock = dropout.install(model, recipe.train.seed)
+    if counted and not attends_alike(model):
+        counted = False
+        loaded, model, findings = build(recipe, task, method, folder, processor, counted=False)
+        clock = dropout.install(model, recipe.train.seed)
+    return loaded, model, clock, findings, counted
 
 
 def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 0) -> dict[str, torch.Tensor]:

@@ -108,6 +108,7 @@ def test_help_lists_the_verbs_in_the_order_of_the_journey(septet):
     verbs = [row for row in rows if row in cli.septet.commands]
     assert verbs == [
         "init",
+        "tokenizer",
         "prepare",
         "check",
         "train",
