@@ -15,6 +15,7 @@ from torch import nn
 
 from septet.engine.dropout import AttentionSite
 from septet.engine.unpad import Layout
+from septet.errors import ModelError
 
 ATTENTION = "septet"
 
@@ -42,17 +43,17 @@ def attention(
         (B, T, heads, D), or (1, N, heads, D), and the probabilities of the padded form.
 
     Raises:
-        NotImplementedError: the model has attention sinks (gpt-oss), or wants its scores capped where padding is out.
+        ModelError: the model has attention sinks (gpt-oss), or wants its scores capped where padding is out.
     """
     if s_aux is not None:
-        raise NotImplementedError("attention sinks")
+        raise ModelError("Counted attention knows no sinks.")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rate = dropout if module.training else 0.0
     # none yet while a model is loaded and looked at; without it nothing can be dropped
     site: AttentionSite = getattr(module, "_septet_site", None)  # type: ignore[assignment]
     if site is not None and (layout := site.clock.unpadded) is not None:
         if softcap is not None:
-            raise NotImplementedError("capped scores of rows laid end to end")
+            raise ModelError("Rows laid end to end cannot have capped scores.")
         tokens = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
         return _Unpadded.apply(*tokens, layout, site, rate, scale)[None], None  # pyright: ignore
     if (groups := query.shape[1] // key.shape[1]) > 1:
