@@ -48,6 +48,8 @@ def child(*, recipe: dict[str, Any], run: str, resume: bool, die_at: int | None,
 
     counted = [0]
     os.setpgid(0, 0)
+    # a shell that put pytest into the background had SIGINT ignored, and that is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         if event in WATCHED and str(args[0]).startswith(run):
