@@ -22,7 +22,7 @@ from bench.resample import Difference, difference
 from septet import journey
 from septet.data.store import Prepared
 from septet.engine.machine import machine
-from septet.metrics import Answers
+from septet.metrics import Choices
 from septet.model.predictor import Predictor
 
 RECIPE = REPO / "recipes" / "techniques.yaml"
@@ -43,7 +43,7 @@ VARIANTS = {
 }
 
 
-def answers(variant: list[str], seed: int, folder: Path) -> Answers:
+def answers(variant: list[str], seed: int, folder: Path) -> Choices:
     """Train a variant with a seed and return its answers to the test rows."""
     shutil.rmtree(folder, ignore_errors=True)
     trained = journey.train(RECIPE, [ROWS, *variant, f"train.seed={seed}"], run=folder)
@@ -52,7 +52,7 @@ def answers(variant: list[str], seed: int, folder: Path) -> Answers:
     scores = np.array([[p.scores[label] for label in labels] for p in predictor.predict(rows)])  # type: ignore[index]
     targets = np.array([predictor.task.target(row) for row in rows])
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return Answers(np.array([row["_row"] for row in rows]), list(labels), targets, scores)
+    return Choices(np.array([row["_row"] for row in rows]), list(labels), targets, scores)
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK / "ablation")
     parser.add_argument("--out", type=Path, default=RESULTS / "ablation.json")
     chosen = parser.parse_args()
-    found: dict[str, list[Answers]] = {name: [] for name in VARIANTS}
+    found: dict[str, list[Choices]] = {name: [] for name in VARIANTS}
     for seed in range(42, 42 + chosen.seeds):
         for place, (name, variant) in enumerate(VARIANTS.items()):
             found[name].append(answers(variant, seed, chosen.work / f"{place}-{seed}"))

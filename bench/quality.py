@@ -17,7 +17,7 @@ from bench.jobs import ANSWERS, REPO, Job, in_turn
 from bench.launch import clear, launch
 from bench.resample import Difference, difference
 from bench.score import METRICS, load, pool
-from septet.metrics import Answers
+from septet.metrics import Choices
 
 SIDES = ("trainer", "septet")
 BOUND = -0.01
@@ -94,7 +94,7 @@ def source_hash(folder: Path) -> str:
 
 
 def compared(
-    ours: Sequence[dict[str, Answers]], theirs: Sequence[dict[str, Answers]]
+    ours: Sequence[dict[str, Choices]], theirs: Sequence[dict[str, Choices]]
 ) -> dict[str, dict[str, Difference]]:
     """Return the difference of each metric by test split; with several splits, first of all their rows together."""
     splits = list(ours[0])
@@ -122,7 +122,7 @@ def _of_data(name: str, options: Options, say: Callable[[str], None]) -> tuple[d
     tuning = replace(Job("trainer", "", "", "").tuning, length=rows.length_of(recipe))
     base = Job("trainer", "", "", str(recipe), drawn, prepared["prepared"], tuning=tuning, validate=True, score=True)
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    kept: dict[str, list[dict[str, Answers]]] = {side: [] for side in SIDES}
+    kept: dict[str, list[dict[str, Choices]]] = {side: [] for side in SIDES}
     for place, side in in_turn(SIDES, len(options.seeds)):
         seed = options.seeds[place]
         job = replace(base, kind=side, name=f"{name} {side} seed {seed}", learning=replace(learning, seed=seed))
@@ -142,7 +142,7 @@ def _of_data(name: str, options: Options, say: Callable[[str], None]) -> tuple[d
 
 def _once(
     job: Job, work: Path, facts: dict[str, Any], *, prepared: dict[str, Any], say: Callable[[str], None]
-) -> tuple[dict[str, Any], dict[str, Answers]]:
+) -> tuple[dict[str, Any], dict[str, Choices]]:
     """Return a run's record and answers: found, or made now."""
     code = source_hash(REPO / "src" / "septet") if job.kind == "septet" else (REPO / "bench" / "trainer.py").read_text()
     code += Path(job.recipe).read_text()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from septet.data.store import Prepared
-from septet.metrics import Answers
+from septet.metrics import Choices
 from septet.metrics.interval import intervals
 
 METRICS = ("accuracy", "f1")
@@ -33,7 +33,7 @@ def score(model: Path, prepared: Path, out: Path, *, length: int) -> dict[str, A
     }
 
 
-def answers(folder: Path, data: Prepared, splits: list[str], *, length: int) -> dict[str, Answers]:
+def answers(folder: Path, data: Prepared, splits: list[str], *, length: int) -> dict[str, Choices]:
     """Return the answers of a saved model to the rows of each split, in the order of the rows."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -55,14 +55,14 @@ def answers(folder: Path, data: Prepared, splits: list[str], *, length: int) -> 
         scores = np.exp(logits - logits.max(1, keepdims=True))
         targets = np.array([place.get(row[shape["label"]], -1) for row in rows])
         ids = np.array([row["_row"] for row in rows])
-        found[split] = Answers(ids, list(data.labels), targets, scores / scores.sum(1, keepdims=True))
+        found[split] = Choices(ids, list(data.labels), targets, scores / scores.sum(1, keepdims=True))
     return found
 
 
-def pool(parts: list[Answers]) -> Answers:
+def pool(parts: list[Choices]) -> Choices:
     """Return the rows of several splits as one."""
     first = parts[0]
-    return Answers(
+    return Choices(
         np.concatenate([part.rows for part in parts]),
         first.labels,
         np.concatenate([part.targets for part in parts]),
@@ -70,7 +70,7 @@ def pool(parts: list[Answers]) -> Answers:
     )
 
 
-def save(path: Path, found: dict[str, Answers]) -> None:
+def save(path: Path, found: dict[str, Choices]) -> None:
     """Keep answers in a file, for paired comparisons."""
     arrays: dict[str, Any] = {"labels": np.array(next(iter(found.values())).labels)}
     for split, each in found.items():
@@ -82,13 +82,13 @@ def save(path: Path, found: dict[str, Answers]) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def load(path: Path) -> dict[str, Answers]:
+def load(path: Path) -> dict[str, Choices]:
     """Return what `save` kept."""
     with np.load(path) as arrays:
         labels = [str(label) for label in arrays["labels"]]
         splits = [name.removesuffix("/rows") for name in arrays.files if name.endswith("/rows")]
         return {
-            s: Answers(arrays[f"{s}/rows"], labels, arrays[f"{s}/targets"], arrays[f"{s}/scores"].astype(np.float64))
+            s: Choices(arrays[f"{s}/rows"], labels, arrays[f"{s}/targets"], arrays[f"{s}/scores"].astype(np.float64))
             for s in splits
         }
 

@@ -179,17 +179,20 @@ def parts() -> Iterator[str]:
             "",
             f"## {kind}s",
             "",
-            "| name | what it is |" if kind != "metric" else "| name | what it is | range | better |",
+            "| name | what it is |" if kind != "metric" else "| name | what it is | of | range | better |",
         )
-        yield "|---|---|" if kind != "metric" else "|---|---|---|---|"
+        yield "|---|---|" if kind != "metric" else "|---|---|---|---|---|"
         for name in registry.names(kind):
             extra = ""
             if kind == "metric":
                 function = registry.part(kind, name)
                 low, high = function.range
-                extra = f" {low:g} to {'∞' if high == float('inf') else f'{high:g}'} | {function.better} |"
+                extra = (
+                    f" {function.of} | {low:g} to {'∞' if high == float('inf') else f'{high:g}'} | {function.better} |"
+                )
             yield f"| `{name}` | {_cell(registry.summary(kind, name))} |{extra}"
-    yield from ("", "Any of `precision`, `recall` and `f1` is also there for one label: `f1[refund]`.")
+    yield from ("", "A metric is of `choices` among labels or of generated `texts`.")
+    yield "Any of `precision`, `recall` and `f1` is also there for one label: `f1[refund]`."
     yield from _defaults()
     yield from _compatibility()
 

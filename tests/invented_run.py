@@ -1,7 +1,8 @@
 """A finished run without a model: real prepared rows, a real recipe, invented curves, and a stand-in that answers with a chosen skill.
 
 `write(folder, labels=6)` gives the run; `answering(monkeypatch, skill=0.9)` puts the stand-in where `evaluate` looks for the model, and word counts
-where the features baseline looks for the checkpoint.
+where the features baseline looks for the checkpoint. `write_texts(folder)` and `writing(monkeypatch, skill=0.4)` do the same where rows are answered
+with texts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from septet.recipe import Recipe
 from septet.run import Run
 from septet.tasks import Prediction
 from septet.tasks.classify import Classify
+from septet.tasks.generate import Generate
 
 BANK = [
     "card arrival",
@@ -129,29 +131,85 @@ def write(
         "model": "starter",
         "method": "full",
     }
-    recipe = Recipe.load(
-        source, ["evaluate.bootstrap=200", *overrides], in_memory=tuple(name for name in tables if "." not in name)
-    )
     run = Run(folder / "runs" / "20261120-1903-classify").create()
-    prepared = prepare(recipe, run, tables=tables)
+    recipe, prepared = _prepared(run, source, tables, overrides)
     task = Classify(recipe.task).learn(prepared.rows("train"))
+    _finish(run, recipe, task, _curves(steps, float(np.log(len(task.labels)))))
+    return run
+
+
+def _prepared(run: Run, source: dict[str, Any], tables: dict[str, Any], overrides: tuple[str, ...]) -> tuple[Any, Any]:
+    in_memory = tuple(name for name in tables if "." not in name)
+    recipe = Recipe.load(source, ["evaluate.bootstrap=200", *overrides], in_memory=in_memory)
+    return recipe, prepare(recipe, run, tables=tables)
+
+
+def _finish(run: Run, recipe: Recipe, task: Any, curves: tuple[list[dict[str, Any]], list[dict[str, Any]]]) -> None:
+    """Write what training leaves, the model aside."""
     filled = {
         "train.lr": (5e-5, "the method's usual rate"),
         "train.epochs": (5.0, "about 600 updates"),
         "train.batch": (16, "few rows"),
-        "train.metric": (task.primary, "the primary metric of classify"),
-        "evaluate.metrics": (list(task.metrics), "the metrics of classify"),
+        "train.metric": (task.primary, f"the primary metric of {task.name}"),
+        "evaluate.metrics": (list(task.metrics), f"the metrics of {task.name}"),
         "model.max_length": (64, "the longest training row has 61 tokens"),
         "train.precision": ("fp32", "this processor multiplies fp32 fastest (measured)"),
     }
     recipe = recipe.filled(filled)
     run.write_text("recipe.given.yaml", recipe.given)
     run.write_text("recipe.yaml", recipe.to_yaml())
-    _curves(run, steps, len(task.labels))
+    for name, records in zip(("steps.jsonl", "evaluations.jsonl"), curves, strict=True):
+        for record in records:
+            run.append(name, record)
+    best = curves[1][3]
+    metric = "accuracy" if "accuracy" in best else "loss"
+    run.write_json("best.json", {"step": best["step"], "metric": metric, "value": best[metric]})
     run.write_json("costs.json", COSTS)
     run.write_json("env.json", ENVIRONMENT)
     run.finish()
+
+
+def write_texts(
+    folder: Path,
+    *,
+    rows: tuple[int, int, int] = (120, 30, 40),
+    overrides: tuple[str, ...] = (),
+    test: list[dict[str, str]] | None = None,
+) -> Run:
+    """Write the run of a task that answers with texts.
+
+    Args:
+        rows: of train, validation and test.
+        test: the test rows, instead of drawn ones.
+    """
+    every = questions(sum(rows))
+    tables = {
+        "train": every[: rows[0]],
+        "validation": every[rows[0] : rows[0] + rows[1]],
+        "test": test or every[rows[0] + rows[1] :],
+    }
+    source: dict[str, Any] = {
+        "data": {"train": "shop_questions.csv"},
+        "task": {"name": "generate", "prompt": "question", "answer": "answer"},
+        "model": "starter",
+        "method": "full",
+    }
+    run = Run(folder / "runs" / "20261120-1903-generate").create()
+    recipe, _ = _prepared(run, source, tables, overrides)
+    _finish(run, recipe, Generate(recipe.task), _curves(190, 2.6, lowest=1.2))
     return run
+
+
+def questions(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """Return different questions with their answers; every fifth answer is long."""
+    draw = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < count:
+        topic = draw.choice(BANK)
+        question = f"{' '.join(draw.choices(SHARED, k=draw.randint(3, 9)))} {topic}?".capitalize()
+        sentence = f"{' '.join(draw.choices(topic.split() + SHARED, k=draw.randint(4, 12)))}.".capitalize()
+        found[question] = " ".join([sentence] * (12 if len(found) % 5 == 0 else 1))
+    return [{"question": question, "answer": answer} for question, answer in found.items()]
 
 
 def answering(monkeypatch: Any, *, skill: float = 0.9, on_train: float = 0.98) -> None:
@@ -195,6 +253,59 @@ class StandIn:
         return Prediction(row["_row"], max(named, key=named.__getitem__), named)
 
 
+def writing(
+    monkeypatch: Any, *, skill: float = 0.4, loss: float = 1.26, on_train: float = 1.2, base: bool = True
+) -> None:
+    """Let a stand-in write instead of the run's model, and another one instead of the model before tuning.
+
+    Args:
+        skill: share of the rows that are answered with their reference.
+        loss: nats a token on rows it was not trained on; `on_train` on the others.
+        base: whether there is a model before tuning.
+    """
+    from septet.data.store import Prepared
+    from septet.model.predictor import Predictor
+
+    def load(folder: Path, device: str | None = None, code: Any = ()) -> Writer:
+        run = Run(Path(folder).parent)
+        task = Generate(Recipe.load(run.path / "recipe.yaml").task)
+        return Writer(task, {row["_row"] for row in Prepared.of(run).rows("train")}, skill, loss, on_train)
+
+    def before(recipe: Recipe, tuned: Writer) -> Writer | None:
+        return Writer(tuned.task, set(), 0.0, 2.6, 2.6) if base else None
+
+    monkeypatch.setattr(Predictor, "load", load)
+    monkeypatch.setattr("septet.scoring.texts.base_predictor", before)
+
+
+class Writer:
+    """Writes the reference as often as its skill says, and else three words of it too often."""
+
+    max_length = 64
+
+    def __init__(self, task: Generate, trained: set[int], skill: float, loss: float, on_train: float):
+        self.task, self.trained, self.skill, self.losses = task, trained, skill, (loss, on_train)
+        from languages import tokenizer  # imports torch, which labels do without
+
+        self.processor = tokenizer()
+
+    def measure(self, encoded: Any) -> list[Prediction]:
+        return [self._measured(example) for (example,) in encoded]
+
+    def _measured(self, example: Any) -> Prediction:
+        tokens = sum(example.inputs["supervised"])
+        mean = self.losses[example.row in self.trained] * np.random.default_rng(example.row % 2**32).normal(1, 0.1)
+        return Prediction(example.row, None, loss=float(mean * tokens), weight=float(tokens))
+
+    def predict(self, rows: Any, **_: Any) -> list[Prediction]:
+        return [Prediction(row["_row"], self._written(row), ended=True) for row in rows]
+
+    def _written(self, row: dict[str, Any]) -> str:
+        reference = self.task.target(row)
+        right = np.random.default_rng(zlib.crc32(reference.encode())).random() < self.skill
+        return reference if right else " ".join(reference.split()[:3] * 4)
+
+
 class WordCounts:
     """Hashed word counts in place of a checkpoint's features."""
 
@@ -209,38 +320,31 @@ class WordCounts:
         return found
 
 
-def _curves(run: Run, steps: int, num_labels: int) -> None:
+def _curves(steps: int, start: float, lowest: float | None = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the records of the steps and of five validations.
+
+    Args:
+        lowest: where the loss of texts ends; None gives the course of labels, with their metrics.
+    """
     rng = np.random.default_rng(1)
-    start = float(np.log(num_labels))
+    courses = []
     for step in range(1, steps + 1):
         loss = start * np.exp(-4.5 * step / steps) * (1 + rng.normal(0, 0.12)) + 0.05 * rng.random()
-        run.append(
-            "steps.jsonl",
-            {
-                "step": step,
-                "loss": float(loss),
-                "lr": 5e-5,
-                "grad_norm": 1.0,
-                "tokens": 600,
-                "rows": 16,
-                "seconds": 0.1,
-            },
-        )
+        if lowest is not None:
+            loss = lowest + (start - lowest) * np.exp(-6 * step / steps) * (1 + rng.normal(0, 0.12))
+        common = {"lr": 5e-5, "grad_norm": 1.0, "tokens": 600, "rows": 16, "seconds": 0.1}
+        courses.append({"step": step, "loss": float(loss), **common})
+    validations = []
     for epoch in range(1, 6):
+        record = {"step": steps * epoch // 5, "epoch": float(epoch), "split": "validation"}
+        if lowest is not None:
+            loss = 1.05 * lowest + (start - lowest) * float(np.exp(-1.6 * epoch))
+            validations.append(record | {"loss": loss, "perplexity": float(np.exp(loss))})
+            continue
         loss = start * (0.22 + 0.75 * float(np.exp(-1.4 * epoch))) * (1 + 0.012 * epoch)
-        record = {
-            "step": steps * epoch // 5,
-            "epoch": float(epoch),
-            "split": "validation",
-            "loss": loss,
-            "log_loss": loss,
-        }
-        run.append(
-            "evaluations.jsonl",
-            record
-            | {"accuracy": 0.9 - 0.5 * float(np.exp(-1.1 * epoch)), "f1": 0.88 - 0.5 * float(np.exp(-1.1 * epoch))},
-        )
-    run.write_json("best.json", {"step": steps * 4 // 5, "metric": "accuracy", "value": 0.894})
+        scores = {"accuracy": 0.9 - 0.5 * float(np.exp(-1.1 * epoch)), "f1": 0.88 - 0.5 * float(np.exp(-1.1 * epoch))}
+        validations.append(record | {"loss": loss, "log_loss": loss} | scores)
+    return courses, validations
 
 
 COSTS = {

@@ -49,6 +49,11 @@ def recipe(
     }
 
 
+def quiet_recipe() -> dict[str, Any]:
+    """Return what `train` needs to be the same on every machine."""
+    return {"precision": "fp32", "threads": 1, "device": "cpu", "token_budget": 512}
+
+
 def begin(source: dict[str, Any], folder: Path) -> tuple[Recipe, Run]:
     """Return the recipe and its run folder, as the command line would make them."""
     loaded = Recipe.load(source)

@@ -153,7 +153,7 @@ def _validation_s(setup: Setup) -> float:
         return 0.0
     part = setup.validation[:200]
     began = time.perf_counter()
-    Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length).answer(part)
+    Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length).measure(part)
     return (time.perf_counter() - began) * len(setup.validation) / len(part)
 
 

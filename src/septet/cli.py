@@ -10,20 +10,19 @@ from __future__ import annotations
 import io
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
 
 from septet import complete
-from septet.display import Screen
+from septet.display import Screen, quieten_libraries
 from septet.errors import UsageError
 
 # stage of the journey -> its verbs, in the order of the help
 STAGES = {
     "Start": ("init", "tokenizer"),
-    "The seven stages": ("prepare", "check", "train", "evaluate", "deploy", "predict", "serve", "monitor"),
+    "The seven stages": ("prepare", "check", "train", "evaluate", "deploy", "predict", "chat", "serve", "monitor"),
     "All of them": ("run",),
     "Look up": ("list", "explain", "schema", "completion"),
 }
@@ -34,6 +33,7 @@ NUMBERS = {
     "evaluate": "5",
     "deploy": "6",
     "predict": "6",
+    "chat": "6",
     "serve": "6",
     "monitor": "7",
     "run": "1-7",
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that is no text is still shown
     screen = Screen("--json" in args, debug="--debug" in args)
-    _quieten_libraries(screen.debug)
+    quieten_libraries(screen.debug)
     try:
         with septet.make_context("septet", args, obj=screen) as context:
             septet.invoke(context)
@@ -280,6 +280,23 @@ def predict(screen: Screen, folder: str, source: str, out: str | None) -> None:
 
 @septet.command()
 @click.argument("folder", metavar="DIR", shell_complete=complete.folders)
+@click.option("--base", is_flag=True, help="Let the model before tuning answer too.")
+@click.option("--system", metavar="TEXT", help="A system prompt; the recipe's own without it.")
+@_coded
+@_shared
+@click.pass_obj
+def chat(screen: Screen, folder: str, base: bool, system: str | None) -> None:
+    """Talk with a tuned model; a line of standard input is a turn."""
+    from septet.chat import voices
+
+    with screen.progress() as listen:
+        listen("stage", name="chat")
+        found = voices(folder, base=base, system=system)
+    screen.talk(found)
+
+
+@septet.command()
+@click.argument("folder", metavar="DIR", shell_complete=complete.folders)
 @click.option("--host", metavar="HOST", help="Address to listen on; the recipe's without it.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port to listen on; 0 takes a free one.")
 @click.option("--log-text", is_flag=True, default=None, help="Keep the text of each request in the log.")
@@ -371,18 +388,3 @@ def completion(screen: Screen, shell: str) -> None:
         screen.json({"shell": shell, "script": script})
     else:
         click.echo(script)
-
-
-def _quieten_libraries(debug: bool) -> None:
-    """Keep the chatter of libraries off the screen; Septet says what matters in findings."""
-    if debug:
-        return
-    warnings.filterwarnings("ignore")
-    warnings.filterwarnings("default", module=r"septet(\.|$)")
-    for name, value in (
-        ("TRANSFORMERS_VERBOSITY", "error"),
-        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
-        ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"),
-        ("TQDM_DISABLE", "1"),
-    ):
-        os.environ.setdefault(name, value)

@@ -145,8 +145,8 @@ def verification_rows(run: Run, count: int, *, code: Sequence[str] = ()) -> list
     processor = task.input.processor(str(run.model))
     found: list[dict[str, str]] = []
     for row in prepared.rows(split):
-        text = {column: str(row[column]) for column in task.texts}
-        if not task.encode([text], processor)[0][0].meta["truncated"]:
+        text = {column: row[column] for column in task.texts}
+        if not task.prompts([text], processor)[0][0].meta["truncated"]:
             found.append(text)
         if len(found) == count:
             break

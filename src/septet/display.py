@@ -16,13 +16,17 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from septet.errors import Problems, SeptetError, UsageError, explain_foreign
 from septet.progress import Listen
+
+if TYPE_CHECKING:
+    from septet.chat import Voice
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -75,6 +79,31 @@ class Screen:
         """Print a value as one JSON document."""
         click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
+    def talk(self, voices: Sequence[Voice]) -> None:
+        """Put each line of standard input to every voice and print the answers as they come; with JSON, one object a turn."""
+        terminal = sys.stdin.isatty() and not self.as_json
+        if terminal:
+            click.echo("A line is a turn. /new forgets the conversation, /quit ends it.", err=True)
+        starts = [list(voice.messages) for voice in voices]
+        for question in _questions(terminal):
+            if question == "/new":
+                for voice, start in zip(voices, starts, strict=True):
+                    voice.messages = list(start)
+                continue
+            answers = {voice.name: self._heard(voice, question, several=len(voices) > 1) for voice in voices}
+            if self.as_json:
+                click.echo(json.dumps({"question": question, "answers": answers}, ensure_ascii=False))
+
+    def _heard(self, voice: Voice, question: str, *, several: bool) -> str:
+        if several and not self.as_json:
+            click.secho(f"{voice.name}> ", bold=True, nl=False)
+        for piece in voice.say(question):
+            if not self.as_json:
+                click.echo(piece, nl=False)
+        if not self.as_json:
+            click.echo()
+        return voice.messages[-1]["content"]
+
     def error(self, error: BaseException) -> int:
         """Tell an error in the house form, and return its exit code."""
         if isinstance(error, click.exceptions.Exit):
@@ -112,6 +141,37 @@ class Screen:
             self.json({"error": told})
         click.echo(str(error).replace(type(error).__name__, kind, 1), err=True)
         return code
+
+
+def quieten_libraries(debug: bool) -> None:
+    """Keep the chatter of libraries off the screen; Septet says what matters in findings."""
+    if debug:
+        return
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", module=r"septet(\.|$)")
+    for name, value in (
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"),
+        ("TQDM_DISABLE", "1"),
+    ):
+        os.environ.setdefault(name, value)
+
+
+def _questions(terminal: bool) -> Iterator[str]:
+    """Yield the lines of standard input that hold something, to its end or to /quit."""
+    if terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  arrow keys and history
+    while True:
+        try:
+            line = input("you> ") if terminal else sys.stdin.readline()
+        except EOFError:
+            return
+        if (not terminal and not line) or line.strip() == "/quit":
+            return
+        if line.strip():
+            yield line.strip()
 
 
 @contextlib.contextmanager

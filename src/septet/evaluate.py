@@ -15,17 +15,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from septet.baselines import Options
+from septet.baselines import check_kind
 from septet.baselines._kept import Kept
 from septet.data.held import Held, held_in, read_on, sample_of_train
 from septet.data.store import Prepared
 from septet.diagnose import VERDICTS, diagnose
 from septet.errors import SeptetError
-from septet.metrics import BY_CLASS, Answers, higher_is_better
-from septet.metrics.calibrate import reliability, row_losses
-from septet.metrics.interval import compare, intervals, mcnemar
+from septet.metrics import higher_is_better
+from septet.metrics.interval import intervals
 from septet.model.predictor import Predictor
 from septet.page.report import write as write_page
 from septet.page.words import number, p_value, signed
@@ -33,13 +30,11 @@ from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
 from septet.run import Run
+from septet.scoring import BASE, TUNED, Asked, Scorer, scorer
 
 FORMAT = 1
-TUNED = "tuned"
 SCORES = "scores.jsonl"
 RECORD = "evaluation.json"
-SHOWN_TEXT = 600  # characters of a mistake that are kept
-CONFIDENCE_BINS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | 
 
 
 class Examiner:
-    """Scores splits: the tuned model, the baselines, and the tests between them.
+    """Scores splits: the tuned model, the base and the baselines, and the tests between them.
 
     Args:
         device: where the models run; the CPU when None.
@@ -125,156 +120,88 @@ class Examiner:
     def __init__(
         self, run: Run, recipe: Recipe, prepared: Prepared, *, device: str | None = None, listen: Listen = quiet
     ):
-        self.run = run
         self.recipe = recipe
         self.prepared = prepared
         self.listen = listen
-        self.predictor = Predictor.load(run.model, device=device)
-        self.labels: list[str] = list(self.predictor.task.labels)
-        self.primary: str = recipe.train.metric or self.predictor.task.primary
-        # accuracy and log loss are what the diagnosis and the report need, whatever else is asked for
-        wanted = recipe.evaluate.metrics or self.predictor.task.metrics
-        self.metrics = list(dict.fromkeys([self.primary, *wanted, "accuracy", "log_loss"]))
+        predictor = Predictor.load(run.model, device=device)
+        self.primary: str = recipe.train.metric or predictor.task.primary
+        self.scorer: Scorer = scorer(Asked(recipe, predictor, self.primary, listen))
+        given = recipe.evaluate.baselines
+        self.baselines = list(predictor.task.baselines if given is None else given)
+        check_kind(self.baselines, predictor.task.answers_with)
         model = recipe.model.name
         if model is not None and recipe.path(model).is_dir():
             model = str(recipe.path(model))
-        options = Options(
-            len(self.labels),
-            tuple(self.labels),
-            model,
-            self.predictor.max_length or 128,
-            recipe.evaluate.seed,
-            recipe.evaluate.shots,
-            recipe.evaluate.prompt,
-            device,
-            listen=listen,
-        )
+        options = self.scorer.options(model, predictor.max_length or 128, device, listen)
         self.kept = Kept(run, prepared.manifest["hash"], options)
 
     def score(self, splits: Sequence[Held]) -> tuple[list[dict[str, Any]], dict[str, Any], Report]:
         """Return the lines of `scores.jsonl`, the record of each split, and what was found."""
         findings = Report()
-        answered, seconds = {}, {}
+        answered: dict[str, dict[str, Any]] = {}
+        seconds = {}
         for split in splits:
             began = time.perf_counter()
             self.listen("progress", what=f"answering {split.name}", done=0, total=len(split.rows))
-            answered[split.name] = {TUNED: self._tuned(split)}
+            answered[split.name] = {TUNED: self.scorer.tuned(split)}
             seconds[split.name] = round(time.perf_counter() - began, 3)
+            base = self.scorer.base(split, answered[split.name][TUNED])
+            if base is not None:
+                answered[split.name][BASE] = base
         self._answer_baselines([split for split in splits if split.role != "train"], answered, findings)
         lines: list[dict[str, Any]] = []
         records = {}
         for split in splits:
             self.listen("progress", what=f"intervals of {split.name}", done=0, total=len(answered[split.name]))
-            for who, answers in answered[split.name].items():
-                lines += self._lines(split, who, answers)
-            records[split.name] = self._split_record(split, answered[split.name]) | {"answer_s": seconds[split.name]}
-            findings.add(*self._unbeaten(split, records[split.name]), _unknown(split))
+            for who, said in answered[split.name].items():
+                lines += self._lines(split, who, said)
+            record = self.scorer.record(split, answered[split.name])
+            about = {"role": split.role, "source": split.source, "dropped": split.dropped}
+            records[split.name] = about | record | {"answer_s": seconds[split.name]}
+            findings.add(*self._unbeaten(split, record), *self.scorer.findings(split, record))
         return lines, records, findings
 
-    def _tuned(self, split: Held) -> Answers:
-        predictions = self.predictor.predict(split.rows, listen=self.listen)
-        scores = np.array([[p.scores[label] for label in self.labels] for p in predictions])  # type: ignore[index]
-        return Answers(split.ids, self.labels, self._targets(split.rows), scores)
-
-    def _targets(self, rows: Sequence[dict[str, Any]]) -> np.ndarray:
-        """Return (N,) class ids; -1 for a label that the model does not know."""
-        return np.array([self.predictor.task.target(row) for row in rows], dtype=np.int64)
-
-    def _texts(self, rows: Sequence[dict[str, Any]]) -> list[str]:
-        values = (self.predictor.task.value(row) for row in rows)
-        return [value if isinstance(value, str) else " ".join(value) for value in values]
-
-    def _answer_baselines(self, splits: list[Held], answered: dict[str, dict[str, Answers]], findings: Report) -> None:
-        names = self.recipe.evaluate.baselines
-        missing = self.kept.missing(names, {split.name: split.ids for split in splits})
-        train: tuple[list[str], np.ndarray] | None = None
-        for done, name in enumerate(names):
+    def _answer_baselines(self, splits: list[Held], answered: dict[str, dict[str, Any]], findings: Report) -> None:
+        questions = {split.name: self.scorer.questions(split) for split in splits}
+        missing = self.kept.missing(self.baselines, {name: ids for name, (_, ids) in questions.items()})
+        lesson: tuple[list[str], Any] | None = None
+        for done, name in enumerate(self.baselines):
             if name in missing:
-                self.listen("progress", what=f"baseline {name}", done=done, total=len(names))
-                if train is None:
-                    rows = self.prepared.rows("train")
-                    targets = self._targets(rows)
-                    known = np.flatnonzero(targets >= 0)
-                    train = (self._texts([rows[i] for i in known]), targets[known])
+                self.listen("progress", what=f"baseline {name}", done=done, total=len(self.baselines))
+                lesson = lesson or self.scorer.lesson(self.prepared.rows("train"))
                 try:
-                    self.kept.fit(name, train, {split.name: (self._texts(split.rows), split.ids) for split in splits})
+                    self.kept.fit(name, lesson, questions)
                 except SeptetError as error:
                     findings.add(_failed(name, error))
                     continue
             for split in splits:
                 ours = answered[split.name][TUNED]
-                answered[split.name][name] = Answers(
-                    ours.rows, ours.labels, ours.targets, self.kept.scores(name, split.name)
-                )
+                answered[split.name][name] = self.scorer.baseline(self.kept, name, split, ours)
 
-    def _lines(self, split: Held, who: str, answers: Answers) -> list[dict[str, Any]]:
-        names = list(self.metrics)
-        if who == TUNED:
-            present = [
-                self.labels[i]
-                for i in np.unique(np.concatenate([answers.targets[answers.targets >= 0], answers.predicted]))
-            ]
-            names += [f"{base}[{label}]" for label in present for base in BY_CLASS]
+    def _lines(self, split: Held, who: str, said: Any) -> list[dict[str, Any]]:
         options = self.recipe.evaluate
-        found = intervals(names, answers, resamples=options.bootstrap, confidence=options.confidence, seed=options.seed)
-        return [{"split": split.name, **asdict(score), "who": who} for score in found]
-
-    def _split_record(self, split: Held, answered: dict[str, Answers]) -> dict[str, Any]:
-        ours = answered[TUNED]
-        return {
-            "role": split.role,
-            "source": split.source,
-            "n": len(ours),
-            "unknown": split.unknown_counts,
-            "dropped": split.dropped,
-            "confusion": _confusion(split, ours, self.predictor.task.options.label),
-            "reliability": reliability(ours),
-            "confidence": _confidence(ours),
-            "mistakes": self._mistakes(split, ours),
-            "paired": [self._pair(who, ours, theirs) for who, theirs in answered.items() if who != TUNED],
-        }
-
-    def _pair(self, who: str, ours: Answers, theirs: Answers) -> dict[str, Any]:
-        options = self.recipe.evaluate
-        found = compare(
-            self.primary, ours, theirs, resamples=options.bootstrap, confidence=options.confidence, seed=options.seed
-        )
-        won, lost, p = mcnemar(ours, theirs)
-        beaten = found.low > 0 if higher_is_better(self.primary) else found.high < 0
-        return {
-            "who": who,
-            **asdict(found),
-            "beaten": beaten,
-            "mcnemar": {"only_ours_right": won, "only_theirs_right": lost, "p": p},
-        }
-
-    def _mistakes(self, split: Held, answers: Answers) -> list[dict[str, Any]]:
-        """Return the wrong answers with the highest loss."""
-        wrong = np.flatnonzero(~answers.correct & (answers.targets >= 0))
-        worst = wrong[np.argsort(-row_losses(answers)[wrong], kind="stable")][: self.recipe.evaluate.worst]
-        task = self.predictor.task
-        return [
-            {
-                "row": int(answers.rows[i]),
-                "texts": [str(split.rows[i][column])[:SHOWN_TEXT] for column in task.texts],
-                "label": self.labels[answers.targets[i]],
-                "predicted": self.labels[answers.predicted[i]],
-                "confidence": float(answers.confidence[i]),
-                "loss": float(row_losses(answers)[i]),
-            }
-            for i in worst
-        ]
+        groups: dict[int, tuple[Any, list[str]]] = {}
+        names = self.scorer.names(said, who)
+        for name in names:
+            answers = self.scorer.answers(said, name)
+            groups.setdefault(id(answers), (answers, []))[1].append(name)
+        found = {}
+        for answers, group in groups.values():
+            scores = intervals(
+                group, answers, resamples=options.bootstrap, confidence=options.confidence, seed=options.seed
+            )
+            found |= {score.metric: score for score in scores}
+        return [{"split": split.name, **asdict(found[name]), "who": who} for name in names]
 
     def _unbeaten(self, split: Held, record: dict[str, Any]) -> list[Finding]:
         if split.role not in ("test", "on"):
             return []
         share = f"{self.recipe.evaluate.confidence:.0%}"
-        return [
-            _not_beaten(split.name, self.primary, pair, share=share) for pair in record["paired"] if not pair["beaten"]
-        ]
+        return [_not_beaten(split.name, pair, share=share) for pair in record["paired"] if not pair["beaten"]]
 
 
-def _not_beaten(split: str, metric: str, pair: dict[str, Any], *, share: str) -> Finding:
+def _not_beaten(split: str, pair: dict[str, Any], *, share: str) -> Finding:
+    metric = pair["metric"]
     higher = higher_is_better(metric)
     worse = pair["high"] < 0 if higher else pair["low"] > 0
     verdict = "is worse than" if worse else "is not shown to be better than"
@@ -289,21 +216,6 @@ def _not_beaten(split: str, metric: str, pair: dict[str, Any], *, share: str) ->
     )
 
 
-def _unknown(split: Held) -> Finding | None:
-    counts = split.unknown_counts
-    if not counts:
-        return None
-    total = sum(counts.values())
-    shown = ", ".join(f'"{label}" ({n:,})' for label, n in list(counts.items())[:5])
-    return Finding(
-        "label-not-learnt",
-        "warning",
-        f"{split.name}: {total:,} of {len(split.rows):,} rows have a label the model does not know: {shown}. They count as wrong; the log loss leaves them out.",
-        "train with rows of these labels, or remove the rows",
-        {"split": split.name, "labels": counts},
-    )
-
-
 def _failed(name: str, error: SeptetError) -> Finding:
     return Finding(
         "baseline-failed",
@@ -312,24 +224,6 @@ def _failed(name: str, error: SeptetError) -> Finding:
         error.hint or "",
         {"baseline": name},
     )
-
-
-def _confusion(split: Held, answers: Answers, column: str) -> dict[str, dict[str, int]]:
-    """Return label -> predicted label -> rows, without the zeros; unknown labels under their own name."""
-    table: dict[str, dict[str, int]] = {}
-    for row, predicted in zip(split.rows, answers.predicted, strict=True):
-        counts = table.setdefault(str(row[column]), {})
-        name = answers.labels[predicted]
-        counts[name] = counts.get(name, 0) + 1
-    return dict(sorted(table.items()))
-
-
-def _confidence(answers: Answers) -> dict[str, list[int]]:
-    """Return the rows by confidence, in 20 bins from 0 to 1: right and wrong answers apart."""
-    places = np.minimum((answers.confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
-    right = np.bincount(places[answers.correct], minlength=CONFIDENCE_BINS)
-    wrong = np.bincount(places[~answers.correct], minlength=CONFIDENCE_BINS)
-    return {"right": right.tolist(), "wrong": wrong.tolist()}
 
 
 def _merged(run: Run, lines: list[dict[str, Any]], *, replaced: set[str]) -> list[dict[str, Any]]:
@@ -344,7 +238,8 @@ def _record(examiner: Examiner, before: dict[str, Any] | None, records: dict[str
         "higher_is_better": higher_is_better(examiner.primary),
         "confidence": examiner.recipe.evaluate.confidence,
         "bootstrap": examiner.recipe.evaluate.bootstrap,
-        "labels": examiner.labels,
+        "labels": examiner.scorer.labels,
+        "answers": examiner.scorer.kind,
         "splits": {**old["splits"], **records},
         "baselines": examiner.kept.facts(),
         "diagnosis": old["diagnosis"],

@@ -161,8 +161,8 @@ def _answered(
     answers = predictor.predict(rows, embed=True, listen=listen)
     tokens = np.array([p.tokens + p.truncated for p in answers], np.int64)
     embeddings = np.stack([np.asarray(p.embedding, np.float32) for p in answers])
-    texts: list[str | None] = [" | ".join(row.values()) for row in rows]
-    return Requests([str(p.value) for p in answers], tokens, embeddings, texts, [row_hash(r) for r in rows], str(path))
+    texts: list[str | None] = [" | ".join(map(str, row.values())) for row in rows]
+    return Requests([p.label for p in answers], tokens, embeddings, texts, [row_hash(r) for r in rows], str(path))
 
 
 def _limits(run: Path, window: int | None) -> Limits:

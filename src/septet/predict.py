@@ -1,7 +1,7 @@
 """Answer a file, a table or a stream of lines with a trained model; order kept, nothing dropped.
 
 `predict("runs/x", "new.csv", out="answers.csv")` writes the rows with their columns and, after them, `label`, `score`
-and `flag` (what is odd about the row: empty text, tokens cut off). A column that already has such a name stays, and
+and `flag` (what is odd about the row: empty text, tokens cut off); where the task writes texts, `answer` and `flag`. A column that already has such a name stays, and
 ours is called `predicted_label` beside it. Answers are computed and written in chunks.
 """
 
@@ -24,7 +24,7 @@ from septet.progress import Listen, quiet
 
 CHUNK = 1024
 STDIN = "-"
-ADDED = ("label", "score", "flag")
+ADDED = {"choices": ("label", "score", "flag"), "texts": ("answer", "flag")}
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Predicted:
 
     Args:
         rows: rows answered.
-        labels: how often each label was given.
+        labels: how often each label was given; of texts, how they ended (`stop` or `length`).
         empty: rows without text; they are answered and flagged.
         tokens, truncated_tokens, truncated_rows: what the model read, and what it could not.
         columns: the names of the added columns.
@@ -120,7 +120,7 @@ def predict(
     _check_out(source, out)
     model = predictor or Predictor.load(folder, device, code)
     rows, columns, total = _rows(source, list(model.task.texts))
-    names = _added(columns, scores)
+    names = _added(columns, ADDED[model.task.answers_with], scores=scores)
     found = Predicted(columns=list(names.values()), out=Path(out) if isinstance(out, (str, Path)) else None)
     started = time.perf_counter()
     with _writer(out, found) as writer:
@@ -139,24 +139,31 @@ def source_rows(source: Any, texts: Sequence[str]) -> list[dict[str, str]]:
     return [{column: _as_text(row.get(column)) for column in texts} for row in rows]
 
 
+def _asked(row: dict[str, Any], task: Any, number: int) -> Any:
+    """Return a row with the model's columns only, ready to be answered."""
+    if task.answers_with == "choices":
+        return {column: _as_text(row.get(column)) for column in task.texts}
+    return task.parse({column: row.get(column) for column in task.texts}, f"row {number:,}")
+
+
 # ---- answering ----
 
 
 def _answered(
     chunk: list[dict[str, Any]], model: Any, *, names: dict[str, str], found: Predicted
 ) -> list[dict[str, Any]]:
-    texts = [{column: _as_text(row.get(column)) for column in model.task.texts} for row in chunk]
+    asked = [_asked(row, model.task, found.rows + i) for i, row in enumerate(chunk, 1)]
     answered = []
-    for row, text, prediction in zip(chunk, texts, model.predict(texts), strict=True):
-        empty = not any(value.strip() for value in text.values())
+    for row, given, prediction in zip(chunk, asked, model.predict(asked), strict=True):
+        empty = not any(value.strip() if isinstance(value, str) else value for value in given.values())
         flags = ["empty"] if empty else []
         if prediction.truncated:
             flags.append(f"{prediction.truncated} tokens cut off")
-        answer = prediction.to_json()
-        values = {"label": answer["label"], "score": answer.get("score"), "flag": ", ".join(flags)}
-        values["scores"] = answer.get("scores")
-        answered.append({**row, **{name: values[key] for key, name in names.items()}})
-        found.labels[str(prediction.value)] += 1
+        if not prediction.ended:
+            flags.append(f"not finished after {prediction.written} tokens")
+        values = {**prediction.to_json(), "flag": ", ".join(flags)}
+        answered.append({**row, **{name: values.get(key) for key, name in names.items()}})
+        found.labels[prediction.label] += 1
         found.empty += empty
         found.tokens += prediction.tokens
         found.truncated_tokens += prediction.truncated
@@ -165,9 +172,9 @@ def _answered(
     return answered
 
 
-def _added(columns: Iterable[str], scores: bool) -> dict[str, str]:
+def _added(columns: Iterable[str], added: Sequence[str], *, scores: bool) -> dict[str, str]:
     taken = set(columns)
-    wanted = (*ADDED, "scores") if scores else ADDED
+    wanted = (*added, "scores") if scores else added
     names = {}
     for key in wanted:
         name = key if key not in taken else f"predicted_{key}"

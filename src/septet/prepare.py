@@ -4,12 +4,16 @@ The order, and what each stage may change:
 
 1. *Read* every split that is given. Labels and texts stay as written.
 2. *Sample* (`data.sample`): the rows that `datasets`' `shuffle(seed).select(range(N))` would draw of the split as read.
-3. *Clean* the texts (`data.clean`), never the labels.
-4. Drop rows without a label (a blocker unless lifted) and rows without text, in every split: they cannot be scored.
+3. *Clean* the texts (`data.clean`), and answers that are free text; never labels.
+4. Drop rows without a label (a blocker unless lifted) or answer, rows without text, and rows the task cannot read, in every split:
+   they cannot be scored.
 5. Drop *duplicates* (same text and label), settle *conflicts* (same text, other label), and take what a later split has too out
    of train and validation (`data.duplicates`, `data.conflicts`, `data.overlap`). A test split that was given loses nothing here.
 6. *Cut* validation and test from train where they are not given (`data.split`).
 7. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
+
+Labels are looked at, and splits stratified, only where they are classes. Columns that the recipe leaves open are found by the task in
+the first row of train.
 
 The result is kept in `prepared/<hash>/` beside the runs. While recipe and raw files are unchanged, by size and time, it is
 used again and neither a raw file nor the test split is opened. Left out here: near-duplicates, augmentation, balancing.
@@ -18,10 +22,13 @@ used again and neither a raw file nor the test split is opened. Left out here: n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from septet.data import audit, repeats, store
-from septet.data.clean import Cleaning, clean_texts
+from septet.data.ask import facts_of, locate, schema_of, task_of
+from septet.data.clean import Cleaning, clean_rows
 from septet.data.draft import Draft, check_allowed
 from septet.data.profile import describe
 from septet.data.rows import row_ids
@@ -30,6 +37,7 @@ from septet.data.schema import Schema
 from septet.data.sources import Source, content_stamp, find_sources
 from septet.data.split import cut
 from septet.data.store import Prepared
+from septet.data.unusable import drop_unusable
 from septet.errors import RecipeError
 from septet.progress import Listen, quiet
 from septet.run import Run
@@ -49,23 +57,25 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
         CheckError: a finding is a blocker; `data.json` is written before.
     """
     listen("stage", name="prepare")
-    schema = Schema.of(recipe)
-    if store.ROW in schema.columns:
-        raise RecipeError(f"The column name {store.ROW!r} is Septet's own (the row id).", hint="rename the column")
+    task = task_of(recipe)
+    schema = schema_of(recipe, task)
+    if schema is not None:
+        _check(schema, recipe)
     check_allowed(recipe.data.allow)
     sources = find_sources(recipe, tables)
     root = run.path.parent / FOLDER
-    facts = [recipe.data.model_dump(mode="json"), list(schema.texts), schema.label, recipe.task.labels]
-    key = store.fingerprint(facts, {source.split: source.address for source in sources})
+    key = _key(recipe, task, schema, sources)
     prepared = None if tables else store.find(root, key)
     if prepared is None:
-        prepared = _build(recipe, schema, sources=sources, root=root, key=key, facts=facts, listen=listen)
+        prepared = _build(recipe, _read(recipe, task, schema, sources=sources, listen=listen), key=key, root=root)
     else:
         listen("note", text=f"data: unchanged, prepared before in {prepared.path}")
     told = (run.path / "data.json").exists()
     run.write_json("data.json", prepared.to_json(run))
     findings = prepared.findings
     if not told:
+        if schema is None:
+            listen("note", text=_located(prepared))
         listen("note", text=prepared.ledger.text())
         for finding in findings:
             listen("finding", finding=finding)
@@ -73,61 +83,100 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
     return prepared
 
 
-def _build(
-    recipe: Any, schema: Schema, *, sources: list[Source], root: Any, key: str, facts: list[Any], listen: Listen
-) -> Prepared:
-    draft, raw = _read(recipe, schema, sources=sources, listen=listen)
-    name = store.fingerprint(facts, [(entry["split"], entry["sha256"]) for entry in raw])
-    found = store.existing(root, name, key=key, raw=raw)
-    if found is not None:
-        return found
-    _refine(draft, recipe)
-    labels = recipe.task.labels or sorted(draft.splits["train"].label_counts())
-    manifest = {
-        "key": key,
-        "raw": raw,
-        "labels": list(labels),
-        "ledger": draft.ledger.to_json(),
-        "findings": draft.report.to_json(),
-        "profile": {split: describe(rows) for split, rows in draft.splits.items()},
-    }
-    return store.write(root, name, splits=draft.splits, schema=schema, facts=manifest)
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """What was read: the draft, the task with its columns, those that it located, the key with all columns named, the files' stamps."""
+
+    draft: Draft
+    task: Any
+    located: dict[str, str]
+    key: str
+    stamps: list[dict[str, Any]]
 
 
-def _read(recipe: Any, schema: Schema, *, sources: list[Source], listen: Listen) -> tuple[Draft, list[dict[str, Any]]]:
-    """Return the splits as read, and the stamps of what was read."""
-    draft = Draft({}, recipe.data.allow)
-    raw = []
+def _check(schema: Schema, recipe: Any) -> None:
+    if store.ROW in schema.columns:
+        raise RecipeError(f"The column name {store.ROW!r} is Septet's own (the row id).", hint="rename the column")
+    if not schema.classes and recipe.data.conflicts == "drop":
+        raise RecipeError(
+            "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"
+        )
+
+
+def _key(recipe: Any, task: Any, schema: Schema | None, sources: list[Source]) -> str:
+    """Return the key under which prepared data are found without opening a raw file."""
+    return store.fingerprint(facts_of(recipe, task, schema), {source.split: source.address for source in sources})
+
+
+def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source], listen: Listen) -> _Raw:
+    """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
+    splits, stamps, located = {}, [], {}
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
         table = source.load(recipe, schema)
-        rows = schema.extract(table, without_group=source.split != "train")
-        draft.splits[source.split] = rows
-        draft.ledger[source.split].read = len(rows)
-        raw += [store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]]
-    return draft, raw
+        if schema is None:
+            task, located = locate(task, table)
+            schema = Schema.of(recipe, task)
+            _check(schema, recipe)
+        rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
+        stamps += [
+            store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
+        ]
+    assert schema is not None
+    draft = Draft(splits, schema, recipe.data.allow)
+    for split, rows in splits.items():
+        draft.ledger[split].read = len(rows)
+    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps)
 
 
-def _refine(draft: Draft, recipe: Any) -> None:
+def _build(recipe: Any, raw: _Raw, *, key: str, root: Path) -> Prepared:
+    """Return the prepared data of what was read: those that are there, or new ones."""
+    draft, schema = raw.draft, raw.draft.schema
+    files = [(entry["split"], entry["sha256"]) for entry in raw.stamps]
+    name = store.fingerprint(facts_of(recipe, raw.task, schema), files)
+    # a recipe that names the columns, as the resolved one does, finds what one that left them open has made
+    facts = {"keys": sorted({key, raw.key}), "raw": raw.stamps, "located": raw.located}
+    found = store.existing(root, name, facts=facts)
+    if found is not None:
+        return found
+    _refine(draft, recipe, raw.task)
+    labels = _listed(recipe) or sorted(draft.splits["train"].label_counts()) if schema.classes else []
+    facts |= {
+        "labels": list(labels),
+        "ledger": draft.ledger.to_json(),
+        "findings": draft.report.to_json(),
+        "profile": {split: describe(rows, classes=schema.classes) for split, rows in draft.splits.items()},
+    }
+    return store.write(root, name, splits=draft.splits, schema=schema, facts=facts)
+
+
+def _refine(draft: Draft, recipe: Any, task: Any) -> None:
     """Run the stages after reading, in the order of the module's docstring."""
-    data = recipe.data
+    data, schema = recipe.data, draft.schema
     _sample(draft, data.sample)
-    cleaning = Cleaning.of(data.clean)
+    cleaning = Cleaning.of(data.clean, layout=schema.layout)
     for split, rows in draft.splits.items():
-        rows.texts, draft.ledger[split].cleaned = clean_texts(rows.texts, cleaning)
-    audit.drop_unusable(draft)
+        draft.ledger[split].cleaned = clean_rows(rows, cleaning, classes=schema.classes)
+    drop_unusable(draft, task)
     audit.check_repeated_text(draft)
     repeats.drop_duplicates(draft, data.duplicates)
-    repeats.settle_conflicts(draft, data.conflicts)
+    if schema.classes:
+        repeats.settle_conflicts(draft, data.conflicts)
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
     _cut(draft, data.split)
-    audit.check_labels(draft, recipe.task.labels)
-    audit.check_balance(draft)
+    if schema.classes:
+        audit.check_labels(draft, _listed(recipe))
+        audit.check_balance(draft)
     audit.check_sizes(draft)
     for split, rows in draft.splits.items():
         draft.ledger[split].kept = len(rows)
     draft.ledger.check()
+
+
+def _listed(recipe: Any) -> list[str] | None:
+    """Return the labels a recipe lists, where its task lets it."""
+    return getattr(recipe.task, "labels", None)
 
 
 def _sample(draft: Draft, sample: Any) -> None:
@@ -146,7 +195,8 @@ def _cut(draft: Draft, options: Any) -> None:
         shares["test"] = options.test
     if shares and len(draft.splits["train"]):
         train = draft.splits["train"]
-        indices = cut(train, row_ids(train), shares=shares, seed=options.seed, stratify=options.stratify)
+        dealt = train if draft.schema.classes else replace(train, labels=[None] * len(train))
+        indices = cut(dealt, row_ids(train), shares=shares, seed=options.seed, stratify=options.stratify)
         for split, found in indices.items():
             draft.splits[split] = train.take(found)
             if split != "train":
@@ -154,3 +204,9 @@ def _cut(draft: Draft, options: Any) -> None:
     order = ["train", "validation", *draft.tests]
     draft.splits = {split: draft.splits[split] for split in order if split in draft.splits}
     draft.ledger.accounts = {split: draft.ledger[split] for split in draft.splits}
+
+
+def _located(prepared: Prepared) -> str:
+    shown = [f"{column} ({option})" for option, column in prepared.located.items()]
+    names = " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+    return f"data: found the column{'s' if len(shown) > 1 else ''} {names} in the first row"

@@ -238,7 +238,9 @@ def smoke(
     wrong += [f"/v1/predict answered {status}" for status, _, _ in answers if status != 200][:1]
     if not wrong:
         facts |= _compared([p for _, body, _ in answers for p in body["predictions"]], wanted)
-        if facts["max_difference"] > TOLERANCE or facts["labels_different"]:
+        # a batch rounds otherwise than a row alone, which can tip a written token and all that follow it
+        allowed = len(texts) // 20 if predictor.task.answers_with == "texts" else 0
+        if facts["max_difference"] > TOLERANCE or facts["labels_different"] > allowed:
             wrong.append(f"answers differ from the model's by up to {facts['max_difference']:.1e}")
     if wrong:
         raise CheckError(f"The server does not answer as it must: {'; '.join(wrong)}.", where=str(folder))
@@ -314,10 +316,10 @@ def _timing(seconds: list[float]) -> dict[str, float]:
 
 
 def _compared(served: Sequence[dict[str, Any]], wanted: Sequence[Any]) -> dict[str, Any]:
-    """Return the largest difference of a score, and the rows whose label differs."""
+    """Return the largest difference of a score, and the rows whose label, or text, differs."""
     largest, different = 0.0, 0
     for answer, prediction in zip(served, wanted, strict=True):
-        different += answer["label"] != prediction.value
+        different += answer["label" if prediction.scores else "answer"] != prediction.value
         for label, score in (prediction.scores or {}).items():
             largest = max(largest, abs(answer["scores"][label] - score))
     return {"max_difference": largest, "labels_different": different}

@@ -17,9 +17,10 @@ import torch
 
 from septet import registry
 from septet.data.store import Prepared
+from septet.encode import encode, truncated
 from septet.engine import device as devices
 from septet.engine import dropout
-from septet.engine.attention import ATTENTION, attends_alike, register_attention
+from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
 from septet.engine.loop import Examples, Rates
 from septet.engine.optim import AdamW, Masters
 from septet.engine.plan import PASS_COST, Planner
@@ -27,27 +28,12 @@ from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
 from septet.errors import SeptetError
+from septet.methods import writes
 from septet.model import last_token, load, scratch
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
 from septet.tasks import Example
-
-ENCODE_LIMIT = 512
-# models whose positions begin behind the padding's index
-COUNT_FROM_PADDING = {
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "luke",
-    "markuplm",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-}
 
 
 @dataclass
@@ -66,7 +52,7 @@ class Setup:
     planner: Planner
     train: list[Example]
     validation: list[list[Example]]
-    validation_targets: np.ndarray
+    validation_rows: list[dict[str, Any]]
     clock: dropout.DropoutClock
     shortcut: FirstTokenOnly | None
     unpadder: Unpadder | None
@@ -105,33 +91,26 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         CheckError: the method refuses the model.
     """
     folder = load.base_folder(recipe)
-    rows = prepared.rows("train")
-    task = registry.part("task", recipe.task.name)(recipe.task).learn(rows)
-    processor = task.input.processor(str(folder))
-    config = _config(recipe, task, folder, processor)
-    listen("progress", what="encode", done=0, total=len(rows))
-    train = [e for examples in task.encode(rows, processor) for e in examples]
-    recipe = recipe.filled({**_from_data(recipe, config, [e.size for e in train], len(rows)), **_from_task(task)})
-    task = task.learn(rows, max_length=recipe.model.max_length)
-    train = _cut(task, processor, rows, train)
-    validation_rows = prepared.rows("validation")
-    validation = task.encode(validation_rows, processor)
-    listen("progress", what="encode", done=len(rows), total=len(rows))
+    encoded = encode(recipe, prepared, folder, listen=listen)
+    recipe, task, processor, train = encoded.recipe, encoded.task, encoded.processor, encoded.train
+    findings = Report(encoded.findings.findings)
     device = devices.choose_device(recipe.train.device)
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
-    hidden, inner = _widths(config)
+    hidden, inner = _widths(encoded.config)
     ceiling = devices.measure_ceiling(device, hidden, inner)
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, hidden, ceiling))
-    loaded, model, clock, findings, counted = _built(recipe, task, method, folder, processor)
+    loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor)
+    findings.add(*told)
     model.to(device)
     dropout.count_calls(model, clock)
     shortcut = first_token_only(model, clock, len(processor))
-    can_unpad = shortcut is not None and counted and recipe.train.pad != "max_length"
+    # the head reads each row's first token, or every token of a row that all layers see whole
+    suits = shortcut is not None or (writes(model) and sees_whole(model, max(e.size for e in train)))
+    can_unpad = suits and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
     findings.add(*task.findings(model), *last_token.findings(loaded, processor, train))
-    findings.add(*_lengths(train, recipe.model.max_length))
     return Setup(
         recipe=recipe,
         prepared=prepared,
@@ -144,13 +123,13 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         ceiling=ceiling,
         planner=_planner(recipe, train, without_padding is not None),
         train=train,
-        validation=validation,
-        validation_targets=np.array([task.target(row) for row in validation_rows]),
+        validation=encoded.validation,
+        validation_rows=encoded.validation_rows,
         clock=clock,
         shortcut=shortcut,
         unpadder=without_padding,
         findings=findings,
-        truncation={"train": _truncated([train]), "validation": _truncated(validation)},
+        truncation={"train": truncated([train]), "validation": truncated(encoded.validation)},
     )
 
 
@@ -224,17 +203,12 @@ def build(
     findings = Report()
     findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout(attention))
     findings.stop_on_blockers()
+    task.finish(loaded.model, processor)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # adapters begin from random values too
         model = method.attach(loaded.model)
     findings.add(_new_everywhere(recipe, model) if recipe.model.architecture else _fresh(loaded))
     return loaded, model, findings
-
-
-def _config(recipe: Recipe, task: Any, folder: Path, processor: Any) -> dict[str, Any]:
-    if recipe.model.architecture is None:
-        return load.check_folder(folder)
-    return scratch.config_of(recipe.model, next(iter(task.heads().values())), processor).to_dict()
 
 
 def _planner(recipe: Recipe, examples: list[Example], unpadded: bool) -> Planner:
@@ -258,41 +232,12 @@ def _widths(config: dict[str, Any]) -> tuple[int, int]:
     return hidden, int(text.get("intermediate_size") or text.get("n_inner") or text.get("hidden_dim") or 4 * hidden)
 
 
-def _from_data(recipe: Recipe, config: dict[str, Any], sizes: list[int], rows: int) -> dict[str, tuple[Any, str]]:
-    limit = int(config.get("max_position_embeddings") or config.get("n_positions") or ENCODE_LIMIT)
-    if config.get("model_type") in COUNT_FROM_PADDING:
-        limit -= 1 + (1 if config.get("pad_token_id") is None else int(config["pad_token_id"]))
-    longest, p99 = max(sizes), int(np.percentile(sizes, 99))
-    wanted = longest if longest <= 2 * p99 else p99
-    length = min(limit, max(8, -(-wanted // 8) * 8))
-    share = sum(size > length for size in sizes) / len(sizes)
-    batch = 16 if rows < 2000 else 32
-    updates = -(-rows // batch)
-    epochs = int(np.clip(round(600 / updates), 3, 10))
-    return {
-        "model.max_length": (
-            length,
-            f"the longest training row has {longest} tokens, 99 % have at most {p99}; {f'{share:.2%} are' if share else 'none is'} cut"
-            + (f" (the model's limit is {limit})" if length == limit else ""),
-        ),
-        "train.batch": (batch, f"{rows:,} training rows: {updates:,} updates an epoch"),
-        "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
-    }
-
-
 def _from_machine(device: torch.device, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
     precision, why = devices.choose_precision(ceiling)
     return {
         "train.device": (device.type, "the best that PyTorch finds here"),
         "train.precision": (precision, why),
         "train.threads": (torch.get_num_threads(), "all cores this process may use"),
-    }
-
-
-def _from_task(task: Any) -> dict[str, tuple[Any, str]]:
-    return {
-        "train.metric": (task.primary, f"the primary metric of {task.name}"),
-        "evaluate.metrics": (list(task.metrics), f"the metrics of {task.name}"),
     }
 
 
@@ -317,21 +262,6 @@ def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling) -> dict[str
     if hasattr(method.options, "alpha"):
         filled["method.alpha"] = (2.0 * method.options.rank, "twice the rank, so that the scale is 2 at any rank")
     return filled
-
-
-def _cut(task: Any, processor: Any, rows: list[Any], examples: list[Example]) -> list[Example]:
-    """Encode again, with the limit, the rows that are longer than it."""
-    place = {i: row for i, row in enumerate(rows) if examples[i].size > task.max_length}
-    again = task.encode(list(place.values()), processor)
-    for i, encoded in zip(place, again, strict=True):
-        examples[i] = encoded[0]
-    return examples
-
-
-def _truncated(encoded: Sequence[Any]) -> tuple[int, int]:
-    """Return the rows that were cut and the tokens they lost."""
-    lost = [example.meta["truncated"] for examples in encoded for example in examples]
-    return sum(tokens > 0 for tokens in lost), sum(lost)
 
 
 def _fresh(loaded: load.Loaded) -> Finding:
@@ -372,20 +302,3 @@ def _no_attention_dropout(attention: str) -> Finding:
         + " draws from a global stream, which a resume cannot repeat.",
         "model.attention=eager drops them by row" if fused else "model.dropout still drops everything else",
     )
-
-
-def _lengths(examples: list[Example], max_length: int | None) -> list[Finding]:
-    rows, tokens = _truncated([examples])
-    if not rows:
-        return []
-    share = rows / len(examples)
-    total = tokens + sum(e.size for e in examples)
-    return [
-        Finding(
-            "rows-truncated",
-            "warning" if share > 0.01 else "note",
-            f"{rows:,} of {len(examples):,} training rows ({share:.1%}) are longer than model.max_length={max_length}; {tokens:,} of {total:,} tokens are cut.",
-            "raise model.max_length if the ends of long rows matter",
-            {"rows": rows, "tokens": tokens},
-        )
-    ]

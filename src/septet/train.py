@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
 from septet.engine import state as states
@@ -24,7 +22,7 @@ from septet.engine.machine import machine, peak_memory_bytes
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
 from septet.errors import RunError
-from septet.metrics import Answers, compute, higher_is_better
+from septet.metrics import compute, higher_is_better, needs_texts
 from septet.model import card
 from septet.model.artifact import seal, sha256, write_artifact
 from septet.model.predictor import Predictor
@@ -147,13 +145,14 @@ class Course:
     def score(self) -> dict[str, float]:
         """Return the task's metrics and the loss on the validation rows."""
         setup = self.setup
-        predictions = self.predictor.answer(setup.validation)
-        labels = setup.task.labels
-        scores = np.array([[p.scores[label] for label in labels] for p in predictions])  # type: ignore[index]
-        answers = Answers(np.array([p.row for p in predictions]), labels, setup.validation_targets, scores)
-        names = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, "log_loss"}
-        found = compute(sorted(names), answers)
-        return {"loss": found["log_loss"], **found}
+        measured = self.predictor.measure(setup.validation)
+        wanted = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, setup.task.loss_metric}
+        # answers are written only where the checkpoint is chosen by them: that takes its time
+        writes = needs_texts(self.train.metric)
+        written = self.predictor.predict(setup.validation_rows) if writes else None
+        names = sorted(name for name in wanted if writes or not needs_texts(name))
+        found = compute(names, setup.task.judge(setup.validation_rows, measured, written))
+        return {"loss": found[setup.task.loss_metric], **found}
 
     def save(self) -> None:
         """Commit a checkpoint to resume from."""

@@ -35,8 +35,10 @@ LAYERS = [
         "monitor",
         "retrain",
         "setup",
+        "encode",
+        "chat",
     }
-    | {"server", "watch", "diagnose", "page", "signs", "testing"},
+    | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"journey"},
     {"api"},
     {"cli", "display", "complete", "__main__", "__init__", "studio"},

@@ -24,6 +24,9 @@ OTHERWISE = {
     "data.sample.train": ("prepare.py", "getattr(sample, "),
     "data.sample.validation": ("prepare.py", "getattr(sample, "),
     "data.sample.test": ("prepare.py", "getattr(sample, "),
+    "task.history": ("tasks/generate.py", "getattr(self.options, name)"),
+    "task.system": ("tasks/generate.py", "getattr(self.options, name)"),
+    "task.instruction": ("tasks/generate.py", "getattr(self.options, name)"),
     "train.max_time": ("train.py", "train.max_time_s"),
 }
 

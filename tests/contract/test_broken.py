@@ -225,6 +225,27 @@ def undocumented(answers):
     return accuracy(answers)
 
 
+def counting_words(answers):
+    """The words that were written: above 1."""
+    return float(sum(len(text.split()) for text in answers.texts))
+
+
+def first_text(answers):
+    """Looks at the first text only."""
+    return float(answers.texts[0] == answers.references[0])
+
+
+def reading_losses(answers):
+    """Says that it needs texts, and reads the losses."""
+    return float(np.exp(-answers.losses.sum()))
+
+
+def mean_row(answers):
+    """Ignores the weights of the rows."""
+    same = np.mean([a == b for a, b in zip(answers.references, answers.texts, strict=True)])
+    return same if answers.weights is None else np.full(len(answers.weights), same)
+
+
 @pytest.mark.parametrize(
     ("made", "promise"),
     [
@@ -237,6 +258,13 @@ def undocumented(answers):
         (broken_metric(function=undocumented), "docstring"),
         (lambda answers: 1.0, "docstring"),
         (broken_metric(function=errors, better="best"), "which direction"),
+        (broken_metric(function=errors, of="text"), "which answers"),
+        (broken_metric(function=counting_words, of="texts", weighted=False), "stays in its range"),
+        (broken_metric(function=first_text, of="texts", weighted=False), "order of the rows"),
+        (broken_metric(function=reading_losses, of="texts", weighted=False), "measures texts"),
+        (broken_metric(function=first_text, of="texts", needs="loss"), "measures texts"),
+        (broken_metric(function=mean_row, of="texts"), "the row twice"),
+        (broken_metric(function=first_text, weighted=False), "measures choices"),
     ],
 )
 def test_a_broken_metric_is_found(made, promise):

@@ -12,7 +12,11 @@ TASKS = {
     "classify": [
         ({"text": "text", "label": "label"}, texts()),
         ({"text": "text", "label": "label", "class_weights": "balanced", "label_smoothing": 0.05}, texts(13)),
-        ({"text": ["text", "label"], "label": "label"}, texts()),
+        ({"text": ["text", "more"], "label": "label"}, [{**row, "more": row["label"]} for row in texts()]),
+    ],
+    "generate": [
+        ({"prompt": "text", "answer": "label"}, texts()),
+        ({"prompt": "text", "answer": "text", "instruction": "label", "template": "chatml"}, texts()),
     ],
 }
 METHODS = {

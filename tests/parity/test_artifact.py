@@ -43,14 +43,14 @@ def test_pipeline_gives_the_same_answers(trained):
 def test_the_stored_weights_are_the_best_ones_of_training(trained):
     """What was validated in training and what the artifact answers are the same numbers."""
     from septet.data.store import Prepared
-    from septet.metrics import Answers, compute
+    from septet.metrics import Choices, compute
 
     held_out = Prepared.of(trained).rows("validation")
     predictor = Predictor.load(trained.model)
     labels = predictor.task.labels
     predictions = predictor.predict(held_out)
     scores = np.array([[p.scores[label] for label in labels] for p in predictions])
-    answers = Answers(
+    answers = Choices(
         np.arange(len(scores)), labels, np.array([predictor.task.target(row) for row in held_out]), scores
     )
     assert compute(["log_loss"], answers)["log_loss"] == pytest.approx(

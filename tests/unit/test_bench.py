@@ -18,20 +18,20 @@ from bench.resample import difference  # noqa: E402
 from bench.search import candidates  # noqa: E402
 from bench.speed import Spread, Timing, ceiling_share, examples_per_s, ratio  # noqa: E402
 from septet.errors import SeptetError  # noqa: E402
-from septet.metrics import Answers  # noqa: E402
+from septet.metrics import Choices  # noqa: E402
 from septet.recipe import Recipe  # noqa: E402
 
 LABELS = ["a", "b"]
 
 
-def answers(right: np.ndarray) -> Answers:
+def answers(right: np.ndarray) -> Choices:
     """Rows of two classes in turn, each answered right or not."""
     targets = np.arange(len(right)) % 2
     given = np.where(right, targets, 1 - targets)
-    return Answers(np.arange(len(right)), LABELS, targets, np.eye(2)[given] * 0.8 + 0.1)
+    return Choices(np.arange(len(right)), LABELS, targets, np.eye(2)[given] * 0.8 + 0.1)
 
 
-def wrong_at(n: int, *places: int) -> Answers:
+def wrong_at(n: int, *places: int) -> Choices:
     right = np.ones(n, dtype=bool)
     right[list(places)] = False
     return answers(right)

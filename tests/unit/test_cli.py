@@ -115,6 +115,7 @@ def test_help_lists_the_verbs_in_the_order_of_the_journey(septet):
         "evaluate",
         "deploy",
         "predict",
+        "chat",
         "serve",
         "monitor",
         "run",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septet.diagnose import judge
-from septet.signs import Signs, gather
+from septet.signs import ChoiceSigns, gather
 
 BASELINES = {"majority": (0.5, 0.45, 0.55), "tfidf": (0.78, 0.74, 0.82), "features": (0.84, 0.80, 0.88)}
 
@@ -17,7 +17,7 @@ def course(start: float, end: float, steps: int, noise: float = 0.05, seed: int 
     return (falling * (1 + rng.normal(0, noise, steps))).tolist()
 
 
-def signs(**changes) -> Signs:
+def signs(**changes) -> ChoiceSigns:
     """A healthy run: two labels, 2,000 rows, three epochs."""
     held = {"tuned": changes.pop("tuned", (0.89, 0.86, 0.92)), **changes.pop("baselines", BASELINES)}
     validation = changes.pop("validation_losses", [0.36, 0.31, 0.30])
@@ -31,7 +31,7 @@ def signs(**changes) -> Signs:
         "losses": course(0.69, 0.12, 190), "metric": "accuracy", "train_score": 0.96, "train_loss": 0.12, "train_rows": 2000, "num_labels": 2,
         "entropy": math.log(2), "lr": 5e-5, "usual_lr": 5e-5, "epochs": epochs,
     }  # fmt: skip
-    return Signs(validation=records, held=held, **(facts | changes))
+    return ChoiceSigns(validation=records, held=held, **(facts | changes))
 
 
 def test_healthy():

@@ -7,11 +7,11 @@ front of the prompt, or are averaged into the name's vector. They come from the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from septet.baselines import Options
+from septet.baselines import Kind, Options
 
 PROMPT = "Text: {text}\nLabel: {label}"
 # cosine similarities of sentence vectors lie close together; this spreads them to probabilities that are neither flat nor certain
@@ -27,6 +27,8 @@ class Prompted:
         shots: examples shown, dealt out over the labels in turn.
         encoder: anything with `encode(texts, listen) -> (N, H)`; the run's base model when None.
     """
+
+    answers: ClassVar[Kind] = "choices"
 
     def __init__(self, options: Options, shots: int, encoder: Any = None):
         self.options = options

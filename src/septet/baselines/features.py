@@ -6,11 +6,11 @@ what it is worth.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from septet.baselines import Options, _logistic
+from septet.baselines import Kind, Options, _logistic
 
 CANDIDATES = (0.3, 1, 3, 10, 30)
 SPREAD = (
@@ -24,6 +24,8 @@ class Features:
     Args:
         encoder: anything with `encode(texts, listen) -> (N, H)`; the run's base model when None.
     """
+
+    answers: ClassVar[Kind] = "choices"
 
     def __init__(self, options: Options, encoder: Any = None):
         self.options = options

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from septet.baselines import Options
+from septet.baselines import Kind, Options
 
 
 class Majority:
     """What a model that reads nothing would answer."""
+
+    answers: ClassVar[Kind] = "choices"
 
     def __init__(self, options: Options):
         self.options = options

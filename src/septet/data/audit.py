@@ -1,7 +1,7 @@
 """Audit: what the labels and the texts of the splits say before anything is trained.
 
-Labels are compared as written; only blank ones and missing values count as no label. Each slug has a section in
-`docs/findings.md`. Repeated rows have their own file, `repeats`.
+Labels are compared as written, and only where they are classes. Each slug has a section in `docs/findings.md`. Repeated rows have
+their own file, `repeats`, and so have rows that are of no use, `unusable`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from septet.data.draft import Draft, is_test, share
+from septet.data.draft import Draft, is_test, join_places, share
 from septet.data.rows import Rows
 
 FEW_TRAIN, FEW_SCORED = 50, 100  # below, one row moves a score by a point or more
@@ -22,36 +22,9 @@ _NAN, _BLANK_WORDS = "nan", ("null", "none", "na", "n/a", "<na>")
 _SHOWN = 8
 
 
-def drop_unusable(draft: Draft) -> None:
-    """Drop rows without a label (a blocker unless lifted) and rows whose text is empty."""
-    for split, rows in list(draft.splits.items()):
-        missing = [i for i, label in enumerate(rows.labels) if label is None or not label.strip()]
-        if missing:
-            draft.find(
-                "label-missing",
-                "blocker",
-                message=f"{split}: {share(len(missing), len(rows))} have no label: {_list(rows.some(missing), len(missing))}.",
-                fix="label or remove these rows",
-                evidence={"split": split, "rows": len(missing), "places": rows.some(missing)},
-            )
-            gone = set(missing)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="no label")
-        rows = draft.splits[split]
-        empty = [i for i, texts in enumerate(rows.texts) if not all(text.strip() for text in texts)]
-        if empty:
-            draft.find(
-                "empty-text",
-                "warning",
-                message=f"{split}: {share(len(empty), len(rows))} have no text after cleaning and were dropped: {_list(rows.some(empty), len(empty))}.",
-                fix="fill or remove these rows",
-                evidence={"split": split, "rows": len(empty), "places": rows.some(empty)},
-            )
-            gone = set(empty)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="empty text")
-
-
 def check_repeated_text(draft: Draft) -> None:
     """Find a text so frequent that it is likely a placeholder; run before duplicates are dropped."""
+    key = draft.schema.keys[draft.schema.texts[0]]
     for split, rows in list(draft.splits.items()):
         if len(rows) < 2:
             continue
@@ -61,7 +34,7 @@ def check_repeated_text(draft: Draft) -> None:
                 "constant-text",
                 "blocker",
                 message=f"{split}: every row has the same text.",
-                fix="check task.text: is it the right column?",
+                fix=f"check {key}: is it the right column?",
                 evidence={"split": split, "text": text[0][:120]},
             )
         elif count >= 5 and count >= REPEATED * len(rows):
@@ -69,7 +42,7 @@ def check_repeated_text(draft: Draft) -> None:
                 "constant-text",
                 "warning",
                 message=f'{split}: {share(count, len(rows))} have the same text "{text[0][:60]}"; it may be a placeholder.',
-                fix="check task.text, or remove the placeholder",
+                fix=f"check {key}, or remove the placeholder",
                 evidence={"split": split, "rows": count, "text": text[0][:120]},
             )
 
@@ -101,13 +74,12 @@ def check_labels(draft: Draft, listed: Sequence[str] | None) -> None:
         draft.find(
             "label-unseen",
             "blocker" if foreign else "warning",
-            message=f"{split}: {share(len(unseen), len(rows))} have a label that train does not have: {_counts(counts)}; {_list(rows.some(unseen), len(unseen))}.",
+            message=f"{split}: {share(len(unseen), len(rows))} have a label that train does not have: {_counts(counts)}; {join_places(rows.some(unseen), len(unseen))}.",
             fix="add such rows to train, or correct the labels",
             evidence={"split": split, "labels": dict(counts), "rows": len(unseen), "places": rows.some(unseen)},
         )
         if foreign:
-            gone = set(foreign)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="label not in train")
+            draft.drop(split, foreign, reason="label not in train")
 
 
 def check_balance(draft: Draft) -> None:
@@ -159,10 +131,11 @@ def check_sizes(draft: Draft) -> None:
             draft.find("no-rows", "blocker", message=f"{split} has no rows{why}.", fix=fix, evidence={"split": split})
         elif len(rows) < (FEW_TRAIN if split == "train" else FEW_SCORED):
             level = "warning" if split == "train" else "note"
+            share_of_one = f"one row is {100 / len(rows):.1f} points of accuracy, so " if draft.schema.classes else ""
             cost = (
                 "a tuned model will hardly generalise"
                 if split == "train"
-                else f"one row is {100 / len(rows):.1f} points of accuracy, so scores have wide intervals"
+                else f"{share_of_one}scores have wide intervals"
             )
             draft.find(
                 "few-rows",
@@ -221,7 +194,7 @@ def _check_spelling(draft: Draft) -> None:
             draft.find(
                 "label-looks-missing",
                 level,
-                message=f'{_number(count, "row")} with the label "{label}", which is how tools write a missing value: {_list(places[:10], count)}.',
+                message=f'{_number(count, "row")} with the label "{label}", which is how tools write a missing value: {join_places(places[:10], count)}.',
                 fix="label or remove these rows"
                 if level == "blocker"
                 else f'nothing, if "{label}" is a label of yours',
@@ -275,29 +248,19 @@ def _check_shift(draft: Draft, split: str, *, train: dict[str, int]) -> None:
 
 
 def _check_lengths(draft: Draft, split: str, *, rows: Rows) -> None:
-    lengths = sorted(sum(map(len, texts)) for texts in rows.texts)
+    each = rows.lengths(labels=not draft.schema.classes)
+    lengths = sorted(each)
     if not lengths or lengths[-1] < max(LONG_CHARACTERS, LONG_FACTOR * lengths[len(lengths) // 2]):
         return
     limit = max(LONG_CHARACTERS, LONG_FACTOR * lengths[len(lengths) // 2])
-    long = [i for i, texts in enumerate(rows.texts) if sum(map(len, texts)) >= limit]
+    long = [i for i, length in enumerate(each) if length >= limit]
     draft.find(
         "long-texts",
         "note",
-        message=f"{split}: {share(len(long), len(rows))} have {limit:,} characters or more (the median is {lengths[len(lengths) // 2]:,}); they will be cut to the model's maximum: {_list(rows.some(long), len(long))}.",
+        message=f"{split}: {share(len(long), len(rows))} have {limit:,} characters or more (the median is {lengths[len(lengths) // 2]:,}); they will be cut to the model's maximum: {join_places(rows.some(long), len(long))}.",
         fix="look at them; a quote that was never closed can swallow many rows",
         evidence={"split": split, "rows": len(long), "longest": lengths[-1], "places": rows.some(long)},
     )
-
-
-def _list(places: Sequence[str], total: int) -> str:
-    """Return a few places, the file named once: `tickets.csv line 3, 17, 21 and 4 more`."""
-    shown: list[str] = []
-    last = ""
-    for place in places:
-        name, _, number = place.rpartition(" ")
-        shown.append(number if name == last else place)
-        last = name
-    return ", ".join(shown) + (f" and {total - len(places):,} more" if total > len(places) else "")
 
 
 def _counts(counts: dict[str, int]) -> str:

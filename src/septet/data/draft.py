@@ -6,12 +6,13 @@ Each stage of `prepare` is a function that takes the draft and changes it; rows 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from septet.data.ledger import Ledger
 from septet.data.rows import Rows
+from septet.data.schema import Schema
 from septet.errors import RecipeError
 from septet.registry import suggest
 from septet.report import Finding, Level, Report
@@ -25,10 +26,12 @@ class Draft:
 
     Args:
         splits: `train`, `validation`, `test` or `test.<name>` -> rows.
+        schema: the columns the rows were made of.
         allow: slugs of the blockers that `data.allow` lifts.
     """
 
     splits: dict[str, Rows]
+    schema: Schema
     allow: Collection[str] = ()
     ledger: Ledger = field(default_factory=Ledger)
     report: Report = field(default_factory=Report)
@@ -45,6 +48,11 @@ class Draft:
         rows = self.splits[split]
         self.ledger.drop(split, reason, rows=len(rows) - len(indices))
         self.splits[split] = rows.take(indices)
+
+    def drop(self, split: str, indices: Iterable[int], *, reason: str) -> None:
+        """Drop the rows at `indices` for `reason`."""
+        gone = set(indices)
+        self.keep(split, [i for i in range(len(self.splits[split])) if i not in gone], reason=reason)
 
     def find(
         self, slug: str, level: Level, *, message: str, fix: str = "", evidence: dict[str, Any] | None = None
@@ -87,3 +95,14 @@ def share(part: int, whole: int) -> str:
     return (
         f"{part:,} of {whole:,} rows ({percent:.1f} %)" if percent >= 0.1 or not part else f"{part:,} of {whole:,} rows"
     )
+
+
+def join_places(places: Sequence[str], total: int) -> str:
+    """Return a few places, the file named once: `tickets.csv line 3, 17, 21 and 4 more`."""
+    shown: list[str] = []
+    last = ""
+    for place in places:
+        name, _, number = place.rpartition(" ")
+        shown.append(number if name == last else place)
+        last = name
+    return ", ".join(shown) + (f" and {total - len(places):,} more" if total > len(places) else "")

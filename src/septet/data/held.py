@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from septet.data.clean import Cleaning, clean_texts
+from septet.data.ask import task_of
+from septet.data.clean import Cleaning, clean_rows
 from septet.data.read import Reading, read
-from septet.data.rows import row_ids
+from septet.data.rows import Rows, row_ids
 from septet.data.schema import Schema
 from septet.data.store import ROW, Prepared
+from septet.data.unusable import empty, malformed, unlabelled
 from septet.errors import DataError
 
 Role = Literal["test", "selection", "train", "on"]
@@ -47,9 +50,9 @@ class Held:
 
 def held_in(recipe: Any, prepared: Prepared) -> list[Held]:
     """Return the test sets and validation of prepared data."""
-    found = [_held(recipe, prepared, split, "test") for split in prepared.tests]
+    found = [_held(prepared, split, "test") for split in prepared.tests]
     if "validation" in prepared.splits:
-        found.append(_held(recipe, prepared, "validation", "selection"))
+        found.append(_held(prepared, "validation", "selection"))
     return [split for split in found if split.rows]
 
 
@@ -69,41 +72,50 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     Raises:
         UsageError: the file is missing.
         RecipeError: it lacks the recipe's columns.
-        DataError: it cannot be read, or no row has a text and a label.
+        DataError: it cannot be read, or no row can be scored.
     """
-    schema = Schema.of(recipe)
+    schema, task = prepared.schema, task_of(recipe, prepared.located)
     name = Path(source).name if isinstance(source, (str, Path)) else "data"
     reading = Reading("auto", recipe.data.encoding, recipe.data.delimiter)
     rows = schema.extract(read(source, reading=reading, name=name), without_group=True)
-    rows.texts, _ = clean_texts(rows.texts, Cleaning.of(recipe.data.clean))
-    without_label = [label is None or not label.strip() for label in rows.labels]
-    without_text = [not all(texts) for texts in rows.texts]
-    kept = [i for i in range(len(rows)) if not without_label[i] and not without_text[i]]
-    dropped = {
-        "no label": sum(without_label),
-        "no text": sum(t and not n for t, n in zip(without_text, without_label, strict=True)),
-    }
-    if not kept:
+    clean_rows(rows, Cleaning.of(recipe.data.clean, layout=schema.layout), classes=schema.classes)
+    rows, dropped = _scorable(rows, schema, task)
+    if not len(rows):
         raise DataError(
-            "No row has both a text and a label.", where=str(source), hint=f"columns: {', '.join(schema.columns)}"
+            f"No row {'has both a text and a label' if schema.classes else 'can be read'}.",
+            where=str(source),
+            received=", ".join(f"{n:,} {reason}" for reason, n in dropped.items()),
+            hint=f"columns: {', '.join(schema.columns)}",
         )
-    rows = rows.take(kept)
-    found = [
-        {ROW: row, **dict(zip(schema.texts, texts, strict=True)), schema.label: label}
-        for row, texts, label in zip(row_ids(rows), rows.texts, rows.labels, strict=True)
-    ]
+    found = [{ROW: row, **record} for row, record in zip(row_ids(rows), schema.records(rows), strict=True)]
     taken = {*prepared.splits, TRAIN_SAMPLE}
     held = Held(f"{name} (file)" if name in taken else name, "on", found, str(source) if name != "data" else name)
-    held.dropped = {reason: n for reason, n in dropped.items() if n}
-    return _counted(held, recipe, prepared)
+    held.dropped = dropped
+    return _counted(held, prepared)
 
 
-def _held(recipe: Any, prepared: Prepared, split: str, role: Role) -> Held:
-    return _counted(Held(split, role, prepared.rows(split), split), recipe, prepared)
+def _scorable(rows: Rows, schema: Schema, task: Any) -> tuple[Rows, dict[str, int]]:
+    """Return the rows that can be scored, and how many cannot, by reason."""
+    dropped: dict[str, int] = {}
+    for reason, find in (
+        ("no label" if schema.classes else "no answer", unlabelled),
+        ("no text", empty),
+        ("malformed", partial(malformed, task=task)),
+    ):
+        gone = set(find(rows, schema))
+        dropped[reason] = len(gone)
+        rows = rows.take([i for i in range(len(rows)) if i not in gone])
+    return rows, {reason: n for reason, n in dropped.items() if n}
 
 
-def _counted(held: Held, recipe: Any, prepared: Prepared) -> Held:
-    known = set(prepared.labels)
-    labels = Counter(str(row[recipe.task.label]) for row in held.rows)
-    held.unknown_counts = {label: n for label, n in labels.most_common() if label not in known}
+def _held(prepared: Prepared, split: str, role: Role) -> Held:
+    return _counted(Held(split, role, prepared.rows(split), split), prepared)
+
+
+def _counted(held: Held, prepared: Prepared) -> Held:
+    """Fill in the labels that are not known, where they are classes."""
+    schema = prepared.schema
+    if schema.classes and schema.label is not None:
+        labels = Counter(str(row[schema.label]) for row in held.rows)
+        held.unknown_counts = {label: n for label, n in labels.most_common() if label not in prepared.labels}
     return held

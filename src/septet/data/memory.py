@@ -86,7 +86,15 @@ def _pick(present: Sequence[Any], wanted: Sequence[str] | None, *, name: str) ->
 
 
 def _plain(value: Any) -> Any:
-    """Return a numpy scalar as Python's own, and pandas' two missing values as None."""
+    """Return numpy's scalars and arrays of objects as Python's own, also inside lists, and pandas' two missing values as None."""
+    if type(value) is str or value is None:
+        return value
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
-    return value.item() if hasattr(value, "item") and not isinstance(value, (list, dict)) else value
+    if getattr(getattr(value, "dtype", None), "kind", "") == "O" and hasattr(value, "tolist"):
+        return [_plain(item) for item in value.tolist()]
+    return value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value

@@ -19,6 +19,8 @@ _SHOWN_CHARACTERS = 120
 
 def drop_duplicates(draft: Draft, policy: str) -> None:
     """Drop rows that repeat an earlier row's text and label, in train and validation; count them in test."""
+    schema = draft.schema
+    what = "text" if schema.label is None else "text and label" if schema.classes else "text and answer"
     for split, rows in list(draft.splits.items()):
         seen: set[tuple[Texts, str | None]] = set()
         first: list[int] = []
@@ -33,7 +35,7 @@ def drop_duplicates(draft: Draft, policy: str) -> None:
         draft.find(
             "duplicates",
             "note",
-            message=f"{split}: {share(len(again), len(rows))} repeat an earlier row's text and label; {fate}.",
+            message=f"{split}: {share(len(again), len(rows))} repeat an earlier row's {what}; {fate}.",
             fix="" if not kept or is_test(split) else "data.duplicates: drop",
             evidence={"split": split, "rows": len(again), "places": rows.some(again), "texts": _examples(rows, again)},
         )
@@ -73,8 +75,7 @@ def settle_conflicts(draft: Draft, policy: str) -> None:
             },
         )
         if dropped:
-            gone = set(indices)
-            draft.keep(split, [i for i in range(len(rows)) if i not in gone], reason="label conflict")
+            draft.drop(split, indices, reason="label conflict")
 
 
 def separate_splits(draft: Draft, policy: str) -> None:
@@ -109,8 +110,7 @@ def separate_splits(draft: Draft, policy: str) -> None:
             },
         )
         if policy == "drop":
-            gone = set(shared)
-            draft.keep(earlier, [i for i in range(len(rows)) if i not in gone], reason=f"also in {later}")
+            draft.drop(earlier, shared, reason=f"also in {later}")
 
 
 def check_groups(draft: Draft) -> None:

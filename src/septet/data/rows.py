@@ -55,6 +55,11 @@ class Rows:
         """Return the places of the first few rows."""
         return [self.place(i) for i in indices[:most]]
 
+    def lengths(self, *, labels: bool = False) -> list[int]:
+        """Return the characters of each row's texts together, with those of its label where asked."""
+        added = [len(label or "") if labels else 0 for label in self.labels]
+        return [sum(map(len, texts)) + more for texts, more in zip(self.texts, added, strict=True)]
+
     def label_counts(self) -> dict[str, int]:
         """Return rows by label, most frequent first."""
         return dict(

@@ -1,56 +1,98 @@
-"""Which columns of a table a recipe uses, and how their values become rows.
+"""Which columns of a table a task uses, and how their values become rows.
 
 Texts and labels become text; a missing value (None, NaN) is never turned into the text "nan". Whole numbers kept as
-floats, which pandas makes of integers beside a missing value, are written as whole numbers.
+floats, which pandas makes of integers beside a missing value, are written as whole numbers. Lists and objects, such as
+the turns of a conversation, are kept as JSON text, and only where the label is no class.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from septet import registry
 from septet.data.clean import whole
 from septet.data.rows import Rows
 from septet.data.table import Table, require_columns
-from septet.errors import DataError, RecipeError
+from septet.errors import DataError, RecipeError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The columns in use: `texts` (one, or two for a pair), `label`, and `group` of `data.split.group`."""
+    """The columns in use, and what they hold.
+
+    Args:
+        texts: what the model reads, in order.
+        label: what is learned; None where the texts themselves are.
+        group: the column of `data.split.group`.
+        classes: whether the label is one of a few classes (audited, balanced, stratified); False for free text.
+        required: of the texts, those that must not be empty; all of them where nothing is given.
+        keys: column -> the recipe key that names it, for messages; what is missing is filled.
+        layout: whether white space is part of the text, as in text that is generated.
+    """
 
     texts: tuple[str, ...]
-    label: str
+    label: str | None
     group: str | None = None
+    classes: bool = True
+    required: tuple[str, ...] = None  # type: ignore[assignment]
+    keys: Mapping[str, str] = field(default_factory=dict)
+    layout: bool = False
+
+    def __post_init__(self) -> None:
+        names = dict.fromkeys(self.texts, "task.text")
+        if self.label is not None:
+            names[self.label] = "task.label"
+        if self.group is not None:
+            names.setdefault(self.group, "data.split.group")
+        object.__setattr__(self, "keys", {column: self.keys.get(column, key) for column, key in names.items()})
+        if self.required is None:
+            object.__setattr__(self, "required", self.texts)
 
     @classmethod
-    def of(cls, recipe: Any) -> Schema:
-        """Return the columns a recipe names.
+    def of(cls, recipe: Any, task: Any = None) -> Schema:
+        """Return the columns that a recipe's task uses, and its group.
+
+        Args:
+            task: the task, where its columns were found in the data.
 
         Raises:
-            RecipeError: the same column is text and label.
+            RecipeError: a column is text and label at once.
+            UsageError: the task says nothing of its columns.
         """
-        text, label = recipe.task.text, recipe.task.label
-        texts = (text,) if isinstance(text, str) else tuple(text)
-        if label in texts:
-            raise RecipeError(
-                f"task.text and task.label are the same column ({label!r}).", hint="name the column that holds the text"
+        task = registry.part("task", recipe.task.name)(recipe.task) if task is None else task
+        schema: Schema | None = getattr(task, "schema", None)
+        if schema is None:
+            raise UsageError(
+                f"The task {recipe.task.name} does not say which columns it reads.",
+                hint="give it a property `schema` that returns a septet.data.schema.Schema",
             )
-        return cls(texts, label, recipe.data.split.group)
+        if schema.label in schema.texts:
+            raise RecipeError(
+                f"The column {schema.label!r} cannot be both read and learned.",
+                hint="name another column for one of them",
+            )
+        return replace(schema, group=recipe.data.split.group)
 
-    @property
-    def keys(self) -> dict[str, str]:
-        """Column -> the recipe key that names it."""
-        found = dict.fromkeys(self.texts, "task.text") | {self.label: "task.label"}
-        if self.group is not None and self.group not in found:
-            found[self.group] = "data.split.group"
-        return found
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Schema:
+        """Return the schema that `asdict` wrote."""
+        listed = {name: tuple(value[name]) for name in ("texts", "required") if value.get(name) is not None}
+        return cls(**{**value, **listed})
 
     @property
     def columns(self) -> list[str]:
         return list(self.keys)
+
+    @property
+    def facts(self) -> list[Any]:
+        """What decides the prepared rows, as JSON values; the group is the recipe's."""
+        usual = replace(Schema(self.texts, self.label), group=self.group)
+        own = [] if self == usual else [{k: v for k, v in asdict(self).items() if k not in ("texts", "label", "group")}]
+        return [list(self.texts), self.label, *own]
 
     def extract(self, table: Table, *, without_group: bool = False) -> Rows:
         """Return the rows of a table.
@@ -60,26 +102,47 @@ class Schema:
 
         Raises:
             RecipeError: a column is missing.
-            DataError: a value is a list or an object where text is expected; names the row.
+            DataError: a value is no text, nor a list or an object where these are possible; names the row.
         """
         wanted = {column: key for column, key in self.keys.items() if not (without_group and column == self.group)}
         require_columns(list(table.columns), wanted, where=table.name)
         texts = [self._column(table, column) for column in self.texts]
         filled = [["" if value is None else value for value in column] for column in texts]
-        groups = self._column(table, self.group) if self.group in table.columns and self.group is not None else None
+        none: list[str | None] = [None] * len(table)
+        labels = none if self.label is None else self._column(table, self.label)
+        groups = None
+        if self.group is not None and self.group in table.columns:
+            groups = _as_text(table.columns[self.group], self.group, where=table.where)
         return Rows(
             texts=list(zip(*filled, strict=True)),
-            labels=self._column(table, self.label),
+            labels=labels,
             groups=groups,
             places=list(range(len(table))),
             where=table.where,
         )
 
+    def records(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return rows as dicts of the columns; the group where they have it."""
+        found: list[dict[str, Any]] = [dict(zip(self.texts, texts, strict=True)) for texts in rows.texts]
+        if self.label is not None:
+            for row, label in zip(found, rows.labels, strict=True):
+                row[self.label] = label
+        if self.group is not None and rows.groups is not None:
+            for row, group in zip(found, rows.groups, strict=True):
+                row.setdefault(self.group, group)
+        return found
+
     def _column(self, table: Table, column: str) -> list[str | None]:
-        return _as_text(table.columns[column], column, where=table.where)
+        return _as_text(table.columns[column], column, where=table.where, lists=not self.classes)
 
 
-def _as_text(values: list[Any], column: str, *, where: Callable[[int], str]) -> list[str | None]:
+def derived(schema: Schema) -> dict[str, tuple[Any, str]]:
+    """Return what the columns say of a recipe's open values: dotted path -> value and reason."""
+    why = "white space is part of text that is generated" if schema.layout else "tokenizers ignore it anyway"
+    return {"data.clean.whitespace": (not schema.layout, why)}
+
+
+def _as_text(values: list[Any], column: str, *, where: Callable[[int], str], lists: bool = False) -> list[str | None]:
     found: list[str | None] = []
     for index, value in enumerate(values):
         if type(value) is str or value is None:
@@ -88,9 +151,11 @@ def _as_text(values: list[Any], column: str, *, where: Callable[[int], str]) -> 
             found.append("true" if value else "false")
         elif isinstance(value, float):
             found.append(None if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value))
+        elif lists and isinstance(value, (list, dict, tuple)) and (text := _as_json(value)) is not None:
+            found.append(text or None)
         elif isinstance(value, (list, dict, tuple, bytes, set)) or hasattr(value, "__array__"):
             raise DataError(
-                f"Column {column!r} must hold text.",
+                f"Column {column!r} must hold text{' or lists of turns' if lists else ''}.",
                 where=where(index),
                 received=value,
                 hint="name another column, or turn it into text first",
@@ -98,3 +163,18 @@ def _as_text(values: list[Any], column: str, *, where: Callable[[int], str]) -> 
         else:
             found.append(str(value))
     return found
+
+
+def _as_json(value: Any) -> str | None:
+    """Return a list or object as JSON text, an empty one as empty text; None where JSON has no form for what is in it."""
+    try:
+        return whole(json.dumps(value, ensure_ascii=False, default=_moment)) if value else ""
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _moment(value: Any) -> str:
+    """Return a date or a time, which Parquet has and JSON has not, as text."""
+    if not hasattr(value, "isoformat"):
+        raise TypeError(f"JSON has no form for {type(value).__name__}.")
+    return value.isoformat()

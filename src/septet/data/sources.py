@@ -38,10 +38,9 @@ class Source:
             return [f"hub {self.hub} {self.hub_split}"]
         return ["memory"] if self.table is not None else [str(path.resolve()) for path in self.paths]
 
-    def load(self, recipe: Any, schema: Schema) -> Table:
-        """Return the table; only train must have the group column."""
-        wanted = {c: k for c, k in schema.keys.items() if self.split == "train" or c != schema.group}
-        everything = None if schema.group is not None and self.split != "train" else wanted
+    def load(self, recipe: Any, schema: Schema | None) -> Table:
+        """Return the table, every column of it without a schema; only train must have the group column."""
+        everything = None if schema is None or (schema.group is not None and self.split != "train") else schema.keys
         if self.hub is not None:
             hub = recipe.data.hub
             return read_hub(

@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,16 @@ class Prepared:
         return self.manifest["labels"]
 
     @property
+    def schema(self) -> Schema:
+        """The columns of the rows."""
+        return Schema.from_json(self.manifest["columns"])
+
+    @property
+    def located(self) -> dict[str, str]:
+        """Option of the task -> the column that was found for it in the data, where a recipe names none."""
+        return self.manifest.get("located", {})
+
+    @property
     def ledger(self) -> Ledger:
         return Ledger.from_json(self.manifest["ledger"])
 
@@ -129,11 +139,12 @@ class Prepared:
 
     def to_json(self, run: Run) -> dict[str, Any]:
         """Return what a run's `data.json` holds; the folder is relative to the run, so that both can move."""
-        facts = {name: self.manifest[name] for name in ("splits", "ledger", "findings", "labels", "profile", "raw")}
+        names = ("splits", "ledger", "findings", "labels", "profile", "raw", "columns")
         return {
             "prepared": os.path.relpath(self.path.resolve(), run.path.resolve()),
             "hash": self.manifest["hash"],
-            **facts,
+            **{name: self.manifest[name] for name in names},
+            "located": self.located,
         }
 
 
@@ -152,7 +163,7 @@ def find(root: Path, key: str) -> Prepared | None:
             continue  # of another format, or being replaced: the raw files are read again
         raw = prepared.manifest["raw"]
         if (
-            prepared.manifest["key"] == key
+            key in prepared.manifest.get("keys", ())
             and raw
             and all(_stamp(entry).fresh() for entry in raw)
             and prepared.intact()
@@ -161,19 +172,28 @@ def find(root: Path, key: str) -> Prepared | None:
     return None
 
 
-def existing(root: Path, name: str, *, key: str, raw: Sequence[dict[str, Any]]) -> Prepared | None:
-    """Return prepared data of this name if every file is what its manifest says; its raw stamps are brought up to date."""
+def existing(root: Path, name: str, *, facts: Mapping[str, Any]) -> Prepared | None:
+    """Return prepared data of this name if every file is what its manifest says.
+
+    Its raw stamps, and the keys under which it is found while they hold, are brought up to date with the facts.
+    """
     folder = root / name
     try:
         prepared = Prepared.open(folder)
     except (DataError, UsageError):
         return None
-    for facts in prepared.splits.values():
-        file = folder / facts["file"]
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != facts["sha256"]:
+    for split in prepared.splits.values():
+        file = folder / split["file"]
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != split["sha256"]:
             return None
-    if (prepared.manifest["key"], prepared.manifest["raw"]) != (key, list(raw)):
-        prepared.manifest |= {"key": key, "raw": list(raw)}
+    known = prepared.manifest.get("keys", []) if prepared.manifest["raw"] == facts["raw"] else []
+    now = {
+        "keys": sorted({*known, *facts["keys"]}),
+        "raw": facts["raw"],
+        "located": {**prepared.located, **facts["located"]},
+    }
+    if any(prepared.manifest.get(name) != value for name, value in now.items()):
+        prepared.manifest |= now
         write_atomic(folder / MANIFEST, _json(prepared.manifest))
     return prepared
 
@@ -182,7 +202,7 @@ def write(root: Path, name: str, *, splits: dict[str, Rows], schema: Schema, fac
     """Write prepared data and return them; safe when several processes write the same name.
 
     Args:
-        facts: what the manifest holds beside the splits: key, raw, labels, ledger, findings, profile.
+        facts: what the manifest holds beside the splits: keys, raw, located, labels, ledger, findings, profile.
     """
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
@@ -204,7 +224,7 @@ def write(root: Path, name: str, *, splits: dict[str, Rows], schema: Schema, fac
         sync_folder(root)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    found = existing(root, name, key=facts["key"], raw=facts["raw"])
+    found = existing(root, name, facts=facts)
     if found is None:
         raise DataError("The prepared data are not what was written.", where=str(root / name), hint=_again(root / name))
     return found
@@ -229,7 +249,7 @@ def _publish(temporary: Path, folder: Path) -> None:
             temporary.rename(folder)  # not taken: the error, such as no permission, is the caller's to see
             return
         manifest = json.loads((temporary / MANIFEST).read_text())
-        if existing(folder.parent, folder.name, key=manifest["key"], raw=manifest["raw"]) is not None:
+        if existing(folder.parent, folder.name, facts=manifest) is not None:
             return
         aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.damaged.tmp")
         with contextlib.suppress(FileNotFoundError):
@@ -244,7 +264,8 @@ def _parquet(rows: Rows, schema: Schema) -> bytes:
     columns: dict[str, Any] = {ROW: pa.array(row_ids(rows), pa.int64())}
     for place, column in enumerate(schema.texts):
         columns[column] = pa.array([texts[place] for texts in rows.texts], pa.string())
-    columns[schema.label] = pa.array(rows.labels, pa.string())
+    if schema.label is not None:
+        columns[schema.label] = pa.array(rows.labels, pa.string())
     if schema.group is not None and schema.group not in columns:
         columns[schema.group] = pa.array(rows.groups or [None] * len(rows), pa.string())
     buffer = io.BytesIO()

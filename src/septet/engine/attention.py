@@ -51,13 +51,14 @@ def attention(
     rate = dropout if module.training else 0.0
     # none yet while a model is loaded and looked at; without it nothing can be dropped
     site: AttentionSite = getattr(module, "_septet_site", None)  # type: ignore[assignment]
+    if (groups := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     if site is not None and (layout := site.clock.unpadded) is not None:
         if softcap is not None:
             raise ModelError("Rows laid end to end cannot have capped scores.")
         tokens = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
-        return _Unpadded.apply(*tokens, layout, site, rate, scale)[None], None  # pyright: ignore
-    if (groups := query.shape[1] // key.shape[1]) > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        causal = bool(getattr(module, "is_causal", False))
+        return _Unpadded.apply(*tokens, layout, site, rate, scale, causal)[None], None  # pyright: ignore
     scores = (query * scale) @ key.transpose(2, 3)
     if softcap is not None:
         scores = (scores / softcap).tanh() * softcap
@@ -88,6 +89,8 @@ def attends_alike(model: Any) -> bool:
     ids_BT = torch.arange(2 * 12, device=next(model.parameters()).device).view(2, 12) % 7 + 1
     inputs = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT)}
     inputs["attention_mask"][1, 7:] = 0
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids_BT[:, :9]
     was_training = model.training
     model.eval()
     try:
@@ -103,8 +106,15 @@ def attends_alike(model: Any) -> bool:
     return bool(torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4))
 
 
+def sees_whole(model: Any, tokens: int) -> bool:
+    """Whether every layer of a model without a decoder beside it sees rows of so many tokens whole, and none through a window."""
+    config = model.config.get_text_config()
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
+    return not config.is_encoder_decoder and all(not isinstance(w, int) or w >= tokens for w in windows)
+
+
 class _Unpadded(torch.autograd.Function):
-    """Attention over (N, heads, D) tokens within their rows; every row sees all of itself."""
+    """Attention over (N, heads, D) tokens within their rows; a token sees all of its row, or what is before it where it is causal."""
 
     @staticmethod
     def forward(
@@ -116,6 +126,7 @@ class _Unpadded(torch.autograd.Function):
         site: AttentionSite,
         rate: float,
         scale: float,
+        causal: bool,
     ) -> torch.Tensor:
         heads = query.shape[1]
         found = layout.empty(query)
@@ -123,7 +134,8 @@ class _Unpadded(torch.autograd.Function):
         for bucket in layout.buckets(heads):
             q = bucket.firsts_of(query) if site.first_only else bucket.rows_of(query)
             k, v = bucket.rows_of(key), bucket.rows_of(value)
-            scores = torch.baddbmm(bucket.hidden.to(q.dtype), q, k.transpose(1, 2), alpha=scale)
+            hidden = bucket.later if causal else bucket.hidden
+            scores = torch.baddbmm(hidden.to(q.dtype), q, k.transpose(1, 2), alpha=scale)
             p = _softmax(scores)
             bits = (
                 site.bits(bucket.members, heads, (p.shape[1], p.shape[2]), rate, p.dtype).view(p.shape)
@@ -155,7 +167,7 @@ class _Unpadded(torch.autograd.Function):
             ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
             (bucket.put_firsts if ctx.first_only else bucket.put)(dq, _scaled_bmm(ds, k, ctx.scale))
             bucket.put(dk, _scaled_bmm(ds.transpose(1, 2), q, ctx.scale))
-        return dq, dk, dv, None, None, None, None
+        return dq, dk, dv, None, None, None, None, None
 
 
 def _softmax(scores: torch.Tensor) -> torch.Tensor:

@@ -207,7 +207,8 @@ def count_calls(model: Any, clock: DropoutClock) -> None:
     model.train()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-            model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT))
+            asked = {"decoder_input_ids": ids_BT} if model.config.is_encoder_decoder else {}
+            model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), **asked)
     except Exception:  # a model that is asked otherwise; it drops what it drops
         return
     finally:

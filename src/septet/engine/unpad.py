@@ -14,6 +14,7 @@ Shapes: B rows, T the longest row's tokens, N tokens of all rows with the fillin
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -25,6 +26,7 @@ from septet.tasks import Batch
 STEP = 8
 # what one more bucket costs, in query-key pairs of a row: its launches, forward and backward
 BUCKET_COST = 16384
+HIDDEN = torch.finfo(torch.bfloat16).min
 
 
 class Bucket:
@@ -56,9 +58,14 @@ class Bucket:
         firsts_B1 = (self.firsts - start)[:, None] * heads + heads_H
         self.origins = firsts_B1[:, :, None].expand(-1, -1, self.tokens).flatten().contiguous()
         self.origins[self.cells] = torch.arange(len(self.cells), device=device)
-        hidden_BT = (~real_BT).float() * torch.finfo(torch.bfloat16).min
+        hidden_BT = (~real_BT).float() * HIDDEN
         self.hidden = hidden_BT[:, None].expand(-1, heads, -1).reshape(-1, 1, self.tokens)
         self.size = count * heads * self.tokens
+
+    @cached_property
+    def later(self) -> torch.Tensor:
+        """(1, tokens, tokens) what hides from a token those after it; the places behind a row's end are after all of it."""
+        return torch.full((1, self.tokens, self.tokens), HIDDEN, device=self.hidden.device).triu(1)
 
     def rows_of(self, x_NHD: torch.Tensor) -> torch.Tensor:
         """Return (rows * heads, tokens, D), the row's first token again behind its end; reading is faster than writing in place."""
@@ -162,7 +169,7 @@ def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
     """Return what takes padding out for this model, or None where a probe's logits differ.
 
     Args:
-        model: a sequence classifier with counted attention and the short cut at the first token.
+        model: with counted attention: a sequence classifier with the short cut at the first token, or a model of tokens.
         clock: its `DropoutClock`.
         vocabulary: token ids of the probe are drawn below this.
     """
@@ -181,11 +188,12 @@ def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
     model.eval()
     try:
         with torch.inference_mode():
-            expected = _logits(model, clock, batch)
+            expected = _of_tokens(_logits(model, clock, batch), batch)
             # RoBERTa and its kin count positions from behind the padding's index
             for first in (0, padding + 1):
                 found = Unpadder(first)
-                if expected is not None and _same(_logits(model, clock, found(batch)), expected, model):
+                laid = found(batch)
+                if expected is not None and _same(_of_tokens(_logits(model, clock, laid), laid), expected, model):
                     return found
     finally:
         model.train(was_training)
@@ -234,6 +242,15 @@ def _logits(model: Any, clock: Any, batch: Batch) -> torch.Tensor | None:
 def _same(found: torch.Tensor | None, expected: torch.Tensor, model: Any) -> bool:
     tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 3e-2
     return found is not None and found.shape == expected.shape and bool(((found - expected).abs() < tolerance).all())
+
+
+def _of_tokens(logits: torch.Tensor | None, batch: Batch) -> torch.Tensor | None:
+    """Return the logits of the real tokens, row after row, where there are logits for each token."""
+    if logits is None or logits.dim() < 3:
+        return logits
+    if batch.layout is not None:
+        return logits[0, : batch.layout.starts[-1]]
+    return logits[batch.inputs["attention_mask"].bool()]
 
 
 def _probe(lengths: list[int], vocabulary: int, padding: int, device: torch.device) -> Batch:

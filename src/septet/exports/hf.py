@@ -1,7 +1,7 @@
-"""A plain transformers folder: `pipeline("text-classification", model=folder)` answers as the trained model does.
+"""A plain transformers folder: transformers alone answers from it as the trained model does.
 
 The artifact already is such a folder; this writes it without the adapter, sealed with hashes of its own, and proves
-it by asking transformers itself.
+it by asking transformers itself: its pipeline for labels; for texts its chat template and the probability of each token written.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Hf:
         from septet.model.predictor import Predictor
 
         predictor = Predictor.load(model)
+        if predictor.task.answers_with == "texts":
+            return _texts_parity(predictor, out, texts)
         wanted = predictor.predict(texts)
         asked = [_as_pipeline_input(predictor.task.value(predictor.parse(text))) for text in texts]
         ask = pipeline("text-classification", model=str(out), tokenizer=str(out), dtype=torch.float32, device="cpu")
@@ -62,6 +64,32 @@ class Hf:
         return Parity(len(texts), largest, different)
 
 
+def _texts_parity(predictor: Any, out: Path, rows: list[Any]) -> Parity:
+    """Compare the prompts, token by token, and the probabilities of what the model writes first."""
+    import torch
+    import transformers
+
+    task = predictor.task
+    auto = getattr(transformers, next(iter(task.heads().values())).auto)
+    model = auto.from_pretrained(str(out), dtype=torch.float32, use_safetensors=True).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(out))
+    largest, different = 0.0, 0
+    for row in rows:
+        parsed = predictor.parse(row)
+        ((example,),) = task.prompts([parsed], predictor.processor)
+        ((again,),) = task.prompts([parsed], tokenizer)
+        different += again.inputs["input_ids"] != example.inputs["input_ids"]
+        if not task.encoder:
+            asked = tokenizer.apply_chat_template(task.messages(parsed), add_generation_prompt=True, tokenize=False)
+            different += asked != task.rendered(parsed, predictor.processor)
+        ids = torch.tensor([example.inputs["input_ids"]])
+        more = {"decoder_input_ids": torch.tensor([[model.config.decoder_start_token_id]])} if task.encoder else {}
+        with torch.inference_mode():
+            theirs, ours = (m(input_ids=ids, **more).logits[0, -1].softmax(-1) for m in (model, predictor.model))
+        largest = max(largest, float((theirs - ours).abs().max()))
+    return Parity(len(rows), largest, different)
+
+
 def _as_pipeline_input(value: str | tuple[str, ...]) -> Any:
     return value if isinstance(value, str) else {"text": value[0], "text_pair": value[1]}
 
@@ -71,15 +99,6 @@ def _readme(model: Path, out: Path) -> str:
     return f"""{card.rstrip()}
 
 ## How to use it
-
-With transformers, from this folder:
-
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="{out.name.strip(".").removesuffix(".tmp")}", top_k=None)
-classify("Where is my parcel?")
-```
 
 Septet cleans texts before it reads them, as it did in training (`clean` in `task.json`); transformers does not.
 

@@ -205,7 +205,8 @@ def _read(row: Mapping[str, Any], columns: Columns, answered: bool) -> tuple[lis
         if not text.strip():
             raise DataError("The text is empty.", where=f"column {columns.text!r}")
         return [Turn("text", text)], 0
-    turns = _listed(row, columns.messages) if columns.messages else _paired(row, columns, answered)
+    listed = columns.messages
+    turns = _turns(_cell(row, listed), f"column {listed!r}") if listed else _paired(row, columns, answered)
     led = _led(turns, row, columns)
     kept = _checked(led, answered)
     return kept, len(led) - len(kept)
@@ -236,20 +237,16 @@ def _optional(row: Mapping[str, Any], column: str | None) -> str:
     return "" if value is None else _text(value, f"column {column!r}")
 
 
-def _listed(row: Mapping[str, Any], column: str) -> list[Turn]:
-    return _turns(_cell(row, column), f"column {column!r}")
-
-
 def _paired(row: Mapping[str, Any], columns: Columns, answered: bool) -> list[Turn]:
     turns = [*_history(row, columns.history), *_prompt(row, str(columns.prompt), columns.input)]
     if columns.answer is not None and (answered or row.get(columns.answer) is not None):
-        value, where = _cell(row, columns.answer), f"column {columns.answer!r}"
+        value, where = _unfolded(_cell(row, columns.answer)), f"column {columns.answer!r}"
         turns += _turns(value, where) if isinstance(value, list | tuple) else [Turn("assistant", _text(value, where))]
     return turns
 
 
 def _prompt(row: Mapping[str, Any], column: str, about: str | None) -> list[Turn]:
-    value, where = _cell(row, column), f"column {column!r}"
+    value, where = _unfolded(_cell(row, column)), f"column {column!r}"
     extra = _optional(row, about)
     if isinstance(value, list | tuple):
         if extra.strip():
@@ -271,12 +268,18 @@ def _history(row: Mapping[str, Any], column: str | None) -> list[Turn]:
     return [Turn(role, _text(said, where)) for pair in value for role, said in zip(_SPEAKERS, pair, strict=True)]
 
 
+def _unfolded(value: Any) -> Any:
+    """Return a list of turns that was kept as its JSON text; everything else stays."""
+    return json.loads(value) if isinstance(value, str) and value.lstrip()[:1] == "[" and _is_turns(value) else value
+
+
 def _is_turns(value: Any) -> bool:
     try:
         value = _parsed(value, "")
     except DataError:
         return False
-    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    return isinstance(first, Mapping) and bool({"role", "from"} & first.keys())
 
 
 def _parsed(value: Any, where: str) -> Any:

@@ -131,6 +131,18 @@ class Chat:
         templates, frame = _Templates(processor), _frame(processor)
         return [self._encoded_sides(turns, templates, processor, frame) for turns in conversations]
 
+    def sources(self, conversations: Sequence[Sequence[Turn]], processor: Any) -> list[dict[str, Any]]:
+        """Return `input_ids` of the encoder's side of conversations that wait for their answer, and `truncated`.
+
+        Raises:
+            DataError: the template refuses a conversation.
+        """
+        encoded = self.encode_sides([[*turns, Turn("assistant", "")] for turns in conversations], processor)
+        for (found,) in encoded:
+            if not found["input_ids"]:
+                raise DataError(found["refused"])
+        return [{"input_ids": f["input_ids"], "truncated": f["truncated"] - f["lost"]} for (f,) in encoded]
+
     def stops(self, processor: Any) -> list[int]:
         """Return the token ids that end an answer: EOS, and the token that the template ends it with."""
         ends = set() if processor.eos_token_id is None else {processor.eos_token_id}

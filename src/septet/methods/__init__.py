@@ -40,13 +40,16 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     return [group for group in groups if group["names"]]
 
 
-def backbone_of(model: Any) -> nn.Module:
-    """Return the pre-trained part of a transformers model: all but the head."""
-    return model.base_model
+def writes(model: Any) -> bool:
+    """Whether a model writes text: its output embedding is pre-trained as the rest of it is, and no new head."""
+    find = getattr(model, "get_output_embeddings", None)
+    return find is not None and find() is not None
 
 
 def head_names(model: Any) -> list[str]:
-    """Return the parameters outside the backbone, with the backbone's pooler, which exists for the head alone."""
+    """Return the parameters outside the backbone, with the backbone's pooler, which exists for the head alone; none of a model that writes."""
+    if writes(model):
+        return []
     prefix = model.base_model_prefix + "."
     return [
         name
@@ -56,13 +59,15 @@ def head_names(model: Any) -> list[str]:
 
 
 def layer_list(model: Any) -> list[tuple[str, nn.Module]]:
-    """Return the backbone's transformer blocks, lowest first, with their names."""
+    """Return the backbone's transformer blocks, lowest first, with their names; an encoder's before its decoder's."""
     from torch.nn import ModuleList
 
-    lists = [(name, m) for name, m in backbone_of(model).named_modules() if isinstance(m, ModuleList) and len(m)]
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, ModuleList) and len(m)]
+    config = model.config.get_text_config()
+    if config.is_encoder_decoder:
+        outer = [(name, m) for name, m in lists if not any(name.startswith(f"{other}.") for other, _ in lists)]
+        return [(f"{name}.{i}", block) for name, m in outer for i, block in enumerate(m)]
     if not lists:
         return []
-    size = model.config.get_text_config().num_hidden_layers
-    name, blocks = next(((n, m) for n, m in lists if len(m) == size), lists[0])
-    prefix = f"{model.base_model_prefix}.{name}"
-    return [(f"{prefix}.{i}", block) for i, block in enumerate(blocks)]
+    name, blocks = next(((n, m) for n, m in lists if len(m) == config.num_hidden_layers), lists[0])
+    return [(f"{name}.{i}", block) for i, block in enumerate(blocks)]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from septet.methods import head_names
+from septet.methods import head_names, writes
 from septet.methods.full import Full
+from septet.report import Finding
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +28,16 @@ class Head(Full):
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
+
+    def refuses(self, model: nn.Module) -> Finding | None:
+        if not writes(model):
+            return None
+        return Finding(
+            "no-new-head",
+            "blocker",
+            "method head trains a new head, and a model that writes text has none: its output embedding is pre-trained.",
+            "method: lora, or layers for the upper ones",
+        )
 
     def attach(self, model: nn.Module) -> nn.Module:
         learning = set(head_names(model))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from septet.methods import decay_groups, head_names
+from septet.methods import decay_groups, head_names, writes
 from septet.report import Finding
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Lora:
             lora_alpha=self.options.alpha or 2 * self.options.rank,  # pyright: ignore[reportArgumentType]
             lora_dropout=self.options.dropout,
             target_modules=targets,
-            modules_to_save=_outermost(heads, model),
-            task_type="SEQ_CLS",
+            modules_to_save=_outermost(heads, model) or None,
+            task_type=_peft_task(model),
             fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in targets),
         )
         # the engine keeps the fp32 masters; peft must not choose a dtype of its own
@@ -106,13 +106,22 @@ class Lora:
         from torch.nn import Linear
         from transformers.pytorch_utils import Conv1D
 
-        heads = tuple(head_names(model))
+        heads = {name.removesuffix(".weight") for name in head_names(model)}
+        if writes(model):
+            heads |= {name for name, module in model.named_modules() if module is model.get_output_embeddings()}
         # GPT-2's projections: linear layers whose weight lies the other way round
         linear = [name for name, module in model.named_modules() if isinstance(module, Linear | Conv1D)]
-        backbone = [name for name in linear if f"{name}.weight" not in heads]
+        backbone = [name for name in linear if name not in heads]
         if self.options.targets is None:
             return backbone
         return [name for name in backbone if any(name == t or name.endswith("." + t) for t in self.options.targets)]
+
+
+def _peft_task(model: Any) -> str:
+    """Return peft's word for what a model does."""
+    if not writes(model):
+        return "SEQ_CLS"
+    return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
 
 def _outermost(names: list[str], model: Any) -> list[str]:

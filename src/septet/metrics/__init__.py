@@ -1,8 +1,9 @@
 """Metrics: one public function is one metric.
 
-A metric is `f(answers) -> float`, marked with `@metric`, which states its range and which direction is better. A metric
-marked `weighted=True` honours `Answers.weights`, and then takes many resamples of the rows at once: that is what makes its
-bootstrap interval quick. Any other function of `Answers` works too; its resamples are drawn row by row.
+A metric is `f(answers) -> float`, marked with `@metric`, which states its range, which direction is better, and of which kind
+of answers it is: `Choices` among labels, or `Texts` (those of texts say whether they need the generated text or only the loss).
+A metric marked `weighted=True` honours `answers.weights`, and then takes many resamples of the rows at once: that is what makes
+its bootstrap interval quick. Any other function of answers works too; its resamples are drawn row by row.
 
 `compute(["accuracy", "f1", "f1[refund]"], answers)` gives values; `septet.metrics.interval` gives them with intervals and
 compares two systems on the same rows. `f1[refund]` is a metric of one class: any of `precision`, `recall`, `f1`.
@@ -10,98 +11,38 @@ compares two systems on the same rows. `f1[refund]` is a metric of one class: an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from septet import registry
 from septet.errors import UsageError
+from septet.metrics._answers import Answers, Choices, Texts, split_name
+
+__all__ = [
+    "BY_CLASS",
+    "KINDS",
+    "Answers",
+    "Choices",
+    "Metric",
+    "Score",
+    "Texts",
+    "compute",
+    "find",
+    "higher_is_better",
+    "metric",
+    "names_of",
+    "needs_texts",
+    "split_name",
+]
 
 BY_CLASS = ("precision", "recall", "f1")
+KINDS = (Choices.kind, Texts.kind)
 
-Metric = Callable[["Answers"], Any]
-
-
-@dataclass(slots=True)
-class Answers:
-    """Targets and predictions of one split, row by row.
-
-    Args:
-        rows: (N,) row ids.
-        labels: the K label names; the columns of `scores`.
-        targets: (N,) int, index into `labels`; -1 where the label is unknown to the model.
-        scores: (N, K) float64 probabilities.
-        weights: (N,) or (R, N) how often each row counts, for R resamples at once; None: each once.
-    """
-
-    rows: np.ndarray
-    labels: list[str]
-    targets: np.ndarray
-    scores: np.ndarray
-    weights: np.ndarray | None = None
-    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    _drawn: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """(N,) index of the most probable label."""
-        return self.keep("predicted", lambda: self.scores.argmax(1))
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """(N,) probability of the most probable label."""
-        return self.keep("confidence", lambda: self.scores.max(1))
-
-    @property
-    def correct(self) -> np.ndarray:
-        """(N,) bool; False where the label is unknown."""
-        return self.keep("correct", lambda: self.predicted == self.targets)
-
-    def take(self, index: np.ndarray) -> Answers:
-        """Return the rows at these places, which may repeat."""
-        return Answers(self.rows[index], self.labels, self.targets[index], self.scores[index])
-
-    def weighted(self, weights: np.ndarray) -> Answers:
-        """Return the same rows with other weights; what was computed row by row is shared."""
-        return Answers(self.rows, self.labels, self.targets, self.scores, weights, self._kept)
-
-    def keep(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return a value that depends on the rows but not on their weights, computed once."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
-
-    def keep_drawn(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return a value that depends on the weights as well, computed once for these weights."""
-        if name not in self._drawn:
-            self._drawn[name] = make()
-        return self._drawn[name]
-
-    def total(self, values: np.ndarray) -> Any:
-        """Return the weighted sum of (N,) values: a number, or one for each resample."""
-        return values.sum() if self.weights is None else self.weights @ values.astype(np.float64)
-
-    def histogram(self, places: np.ndarray, num_places: int, values: np.ndarray | None = None) -> np.ndarray:
-        """Return the weighted sum of `values` (default: ones) by place: (num_places,) or (R, num_places).
-
-        Args:
-            places: (N,) int; a row with a place below 0 is left out.
-        """
-        inside = places >= 0
-        weights = self.weights if self.weights is not None else np.ones(len(places))
-        if values is not None:
-            weights = weights * values
-        if weights.ndim == 1:
-            return np.bincount(places[inside], weights[inside], num_places)
-        shifted = places[inside] + num_places * np.arange(len(weights))[:, None]
-        return np.bincount(shifted.ravel(), weights[:, inside].ravel(), num_places * len(weights)).reshape(
-            len(weights), num_places
-        )
+Metric = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +56,38 @@ class Score:
     n: int
 
 
-def metric(*, low: float, high: float, better: str, weighted: bool = False) -> Callable[[Metric], Metric]:
+def metric(
+    *,
+    low: float,
+    high: float,
+    better: str,
+    weighted: bool = False,
+    of: Literal["choices", "texts"] = "choices",
+    needs: Literal["texts", "loss"] | None = None,
+) -> Callable[[Metric], Metric]:
     """Mark a function as a metric with its range and the better direction, `higher` or `lower`.
+
+    Asked of another kind of answers, or of answers that lack what it needs, a marked function raises UsageError.
 
     Args:
         weighted: the function honours `answers.weights`, also when they are (R, N), and then returns (R,).
+        of: the kind of answers it measures.
+        needs: of texts: the generated `texts` (the default), or only the `loss` of the references.
     """
+    if of == Texts.kind and needs is None:
+        needs = "texts"
 
     def mark(function: Metric) -> Metric:
-        function.range = (low, high)  # type: ignore[attr-defined]
-        function.better = better  # type: ignore[attr-defined]
-        function.weighted = weighted  # type: ignore[attr-defined]
-        return function
+        @functools.wraps(function)
+        def measure(answers: Answers) -> Any:
+            _check_kind(measure.__name__, of, answers)
+            answers.check(measure.__name__, needs)
+            return function(answers)
+
+        marks = {"range": (low, high), "better": better, "weighted": weighted, "of": of, "needs": needs}
+        for name, value in marks.items():
+            setattr(measure, name, value)
+        return measure
 
     return mark
 
@@ -154,7 +115,7 @@ def compute(names: Sequence[str], answers: Answers) -> dict[str, float]:
     """Return the value of each metric, by name.
 
     Raises:
-        UsageError: there is no metric of that name, or no row to measure.
+        UsageError: there is no metric of that name, no row to measure, or the metric is of other answers or needs what these lack.
     """
     measures = {name: find(name) for name in names}
     if not len(answers):
@@ -167,17 +128,19 @@ def higher_is_better(name: str) -> bool:
     return find(name).better == "higher"  # type: ignore[attr-defined]
 
 
-def num_rows(name: str, answers: Answers) -> int:
-    """Return the rows a metric rests on: those of the class for a class, those with a known label for the log loss."""
-    _, label = split_name(name)
-    if label is not None:
-        return int((answers.targets == answers.labels.index(label)).sum())
-    return int((answers.targets >= 0).sum()) if name == "log_loss" else len(answers)
+def needs_texts(name: str) -> bool:
+    """Whether the metric is of generated texts, so that someone has to write them first."""
+    return getattr(find(name), "needs", None) == "texts"
 
 
-def split_name(name: str) -> tuple[str, str | None]:
-    """Return ("f1", "refund") for `f1[refund]` and ("f1", None) for `f1`."""
-    if name.endswith("]") and "[" in name:
-        base, _, label = name[:-1].partition("[")
-        return base, label
-    return name, None
+def names_of(kind: str) -> list[str]:
+    """Return the registered metrics of a kind of answers, `choices` or `texts`, sorted."""
+    return [name for name in registry.names("metric") if getattr(find(name), "of", Choices.kind) == kind]
+
+
+def _check_kind(name: str, kind: str, answers: Answers) -> None:
+    if kind != answers.kind:
+        raise UsageError(
+            f"{name} is a metric of {kind}; these answers are {answers.kind}.",
+            hint=f"metrics of {answers.kind}: {', '.join(names_of(answers.kind))}",
+        )

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from septet.metrics import Answers, metric
+from septet.metrics import Choices, metric
 
 BINS = 15  # Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4
 
 
 @metric(low=0, high=float("inf"), better="lower", weighted=True)
-def log_loss(answers: Answers) -> Any:
+def log_loss(answers: Choices) -> Any:
     """Mean of -ln(probability of the right label), in nats.
 
     Probabilities are clipped to at least 2.2e-16 (float64's epsilon, as in scikit-learn), so that one certain mistake costs 36 nats
@@ -25,13 +25,13 @@ def log_loss(answers: Answers) -> Any:
 
 
 @metric(low=0, high=2, better="lower", weighted=True)
-def brier(answers: Answers) -> Any:
+def brier(answers: Choices) -> Any:
     """Mean squared distance between the probabilities and the right answer, summed over the labels (Brier 1950): 0 to 2."""
     return answers.total(answers.keep("brier", lambda: _squares(answers))) / _size(answers)
 
 
 @metric(low=0, high=1, better="lower", weighted=True)
-def calibration_error(answers: Answers) -> Any:
+def calibration_error(answers: Choices) -> Any:
     """Expected calibration error: |accuracy - confidence| over 15 bins of equal width, weighted by their rows.
 
     Equal width, not equal mass: it is the definition that published figures use, and its bins do not move from one resample to the next.
@@ -44,12 +44,12 @@ def calibration_error(answers: Answers) -> Any:
     return np.abs(right - sure).sum(-1) / _size(answers)
 
 
-def row_losses(answers: Answers) -> np.ndarray:
+def row_losses(answers: Choices) -> np.ndarray:
     """Return (N,) -ln(probability of the right label); 0 where the label is unknown."""
     return answers.keep("losses", lambda: _losses(answers))
 
 
-def reliability(answers: Answers) -> list[dict[str, float]]:
+def reliability(answers: Choices) -> list[dict[str, float]]:
     """Return the bins of the calibration error that hold rows: their edges, n, mean confidence and accuracy."""
     places = bins(answers)
     counts = np.bincount(places, minlength=BINS)
@@ -68,22 +68,22 @@ def reliability(answers: Answers) -> list[dict[str, float]]:
     ]
 
 
-def bins(answers: Answers) -> np.ndarray:
+def bins(answers: Choices) -> np.ndarray:
     """Return (N,) the bin of each row's confidence; the upper edge belongs to the bin."""
     return answers.keep("bins", lambda: np.clip(np.ceil(answers.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1))
 
 
-def _size(answers: Answers) -> Any:
+def _size(answers: Choices) -> Any:
     return len(answers) if answers.weights is None else answers.weights.sum(-1)
 
 
-def _losses(answers: Answers) -> np.ndarray:
+def _losses(answers: Choices) -> np.ndarray:
     known = answers.targets >= 0
     chosen = answers.scores[np.arange(len(answers)), np.where(known, answers.targets, 0)]
     return np.where(known, -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)), 0.0)
 
 
-def _squares(answers: Answers) -> np.ndarray:
+def _squares(answers: Choices) -> np.ndarray:
     known = answers.targets >= 0
     chosen = np.where(known, answers.scores[np.arange(len(answers)), np.where(known, answers.targets, 0)], 0.0)
     return (answers.scores**2).sum(1) - 2 * chosen + 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from septet.errors import UsageError
-from septet.metrics import Answers, Metric, metric
+from septet.metrics import Choices, Metric, metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Counts:
     n: Any
 
     @classmethod
-    def of(cls, answers: Answers) -> Counts:
+    def of(cls, answers: Choices) -> Counts:
         """Return the counts of these rows under their weights; many metrics share them."""
         return answers.keep_drawn("counts", lambda: cls._of(answers))
 
     @classmethod
-    def _of(cls, answers: Answers) -> Counts:
+    def _of(cls, answers: Choices) -> Counts:
         num_labels = len(answers.labels)
         hits = np.where(answers.correct, answers.targets, -1)
         predicted = answers.histogram(answers.predicted, num_labels)
@@ -62,14 +62,14 @@ class Counts:
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def accuracy(answers: Answers) -> Any:
+def accuracy(answers: Choices) -> Any:
     """Share of the rows whose most probable label is the right one."""
     counts = Counts.of(answers)
     return _ratio(counts.right.sum(-1), counts.n)
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def balanced_accuracy(answers: Answers) -> Any:
+def balanced_accuracy(answers: Choices) -> Any:
     """Mean recall of the classes that have rows: each class counts the same."""
     counts = Counts.of(answers)
     present = counts.wanted > 0
@@ -77,70 +77,70 @@ def balanced_accuracy(answers: Answers) -> Any:
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def precision(answers: Answers) -> Any:
+def precision(answers: Choices) -> Any:
     """Macro precision: of the rows given a class, the share that has it; mean over the classes."""
     counts = Counts.of(answers)
     return counts.macro(counts.precision)
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def recall(answers: Answers) -> Any:
+def recall(answers: Choices) -> Any:
     """Macro recall: of the rows of a class, the share that was given it; mean over the classes."""
     counts = Counts.of(answers)
     return counts.macro(counts.recall)
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def f1(answers: Answers) -> Any:
+def f1(answers: Choices) -> Any:
     """Macro F1: the harmonic mean of precision and recall of each class; mean over the classes."""
     counts = Counts.of(answers)
     return counts.macro(counts.f1)
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def precision_micro(answers: Answers) -> Any:
+def precision_micro(answers: Choices) -> Any:
     """Micro precision: right answers of all classes over answers given."""
     counts = Counts.of(answers)
     return _ratio(counts.right.sum(-1), counts.predicted.sum(-1))
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def recall_micro(answers: Answers) -> Any:
+def recall_micro(answers: Choices) -> Any:
     """Micro recall: right answers of all classes over rows with a known label."""
     counts = Counts.of(answers)
     return _ratio(counts.right.sum(-1), counts.wanted.sum(-1))
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def f1_micro(answers: Answers) -> Any:
+def f1_micro(answers: Choices) -> Any:
     """Micro F1: from the sums over all classes; with one label a row and no unknown label it equals accuracy."""
     counts = Counts.of(answers)
     return _ratio(2 * counts.right.sum(-1), counts.predicted.sum(-1) + counts.wanted.sum(-1))
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def precision_weighted(answers: Answers) -> Any:
+def precision_weighted(answers: Choices) -> Any:
     """Precision of each class, averaged by its rows."""
     counts = Counts.of(answers)
     return counts.by_support(counts.precision)
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def recall_weighted(answers: Answers) -> Any:
+def recall_weighted(answers: Choices) -> Any:
     """Recall of each class, averaged by its rows."""
     counts = Counts.of(answers)
     return counts.by_support(counts.recall)
 
 
 @metric(low=0, high=1, better="higher", weighted=True)
-def f1_weighted(answers: Answers) -> Any:
+def f1_weighted(answers: Choices) -> Any:
     """F1 of each class, averaged by its rows."""
     counts = Counts.of(answers)
     return counts.by_support(counts.f1)
 
 
 @metric(low=-1, high=1, better="higher", weighted=True)
-def mcc(answers: Answers) -> Any:
+def mcc(answers: Choices) -> Any:
     """Matthews correlation between labels and predictions (Gorodkin 2004): 0 is chance, 1 is perfect."""
     counts = Counts.of(answers)
     n, unknown = counts.n, counts.n - counts.wanted.sum(-1)
@@ -158,13 +158,14 @@ def of_class(name: str, label: str) -> Metric:
     """
 
     @metric(low=0, high=1, better="higher", weighted=True)
-    def measure(answers: Answers) -> Any:
+    def measure(answers: Choices) -> Any:
         if label not in answers.labels:
             raise UsageError(
                 f"{name}[{label}] names no label.", hint=f"the labels are {', '.join(answers.labels[:20])}"
             )
         return getattr(Counts.of(answers), name)[..., answers.labels.index(label)]
 
+    measure.__name__ = f"{name}[{label}]"
     return measure
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from septet.errors import UsageError
-from septet.metrics import Answers, Metric, Score, compute, find, num_rows
+from septet.metrics import Answers, Choices, Metric, Score, compute, find
 
 _CHUNK = 2_000_000
 
@@ -53,7 +53,7 @@ def intervals(
     scores = []
     for i, name in enumerate(names):
         low, high = _edges(found[:, i], confidence, values[name])
-        scores.append(Score(name, values[name], low, high, num_rows(name, answers)))
+        scores.append(Score(name, values[name], low, high, answers.num_rows(name)))
     return scores
 
 
@@ -65,7 +65,7 @@ def compare(
     Raises:
         UsageError: the rows differ.
     """
-    if not np.array_equal(ours.rows, theirs.rows) or not np.array_equal(ours.targets, theirs.targets):
+    if not ours.pairs_with(theirs):
         raise UsageError("A paired test needs two systems that answered the same rows in the same order.")
     first, second = _resampled([name], [ours, theirs], resamples=resamples, seed=seed)
     differences = (first - second)[:, 0]
@@ -74,10 +74,10 @@ def compare(
     differences = differences[~np.isnan(differences)]
     below, above = (differences <= 0).sum(), (differences >= 0).sum()
     p = min(1.0, 2 * (1 + min(below, above)) / (len(differences) + 1))
-    return Difference(name, value, low, high, float(p), num_rows(name, ours))
+    return Difference(name, value, low, high, float(p), ours.num_rows(name))
 
 
-def mcnemar(ours: Answers, theirs: Answers) -> tuple[int, int, float]:
+def mcnemar(ours: Choices, theirs: Choices) -> tuple[int, int, float]:
     """Return the rows only we got right, the rows only they got right, and the exact two-sided p-value.
 
     Source:  McNemar 1947, with the binomial distribution instead of chi-squared.

@@ -182,7 +182,8 @@ def open_artifact(folder: Path, code: Sequence[str] = ()) -> Artifact:
         model = getattr(transformers, head.auto).from_pretrained(
             str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
-    last_token.install(model)
+    if last_token.classifies(head):
+        last_token.install(model)
     clean = Cleaning(**json.loads((folder / "task.json").read_text())["clean"])
     return Artifact(model.eval(), task, task.input.processor(str(folder)), clean, folder)
 
@@ -194,8 +195,8 @@ def sha256(path: Path) -> str:
 
 
 def _save_processor(processor: Any, task: Any, folder: Path) -> None:
-    if task.max_length:
-        processor.model_max_length = task.max_length
+    if task.reads:
+        processor.model_max_length = task.reads
     processor.save_pretrained(str(folder))
     # transformers can rewrite a tokenizer on saving; the ids that trained are the ones that must be served
     probe = ["Hello, world!", "two  spaces", "naïve café – 10 €", "ALL CAPS and 12345", "emoji 🙂 end", ""]

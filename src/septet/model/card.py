@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+_USES = {
+    "text-classification": 'pipeline("text-classification", model="THIS_FOLDER", truncation=True)("your text")',
+    "text-generation": 'pipeline("text-generation", model="THIS_FOLDER")([{"role": "user", "content": "your question"}])',
+    "text2text-generation": """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+tokenizer, model = AutoTokenizer.from_pretrained("THIS_FOLDER"), AutoModelForSeq2SeqLM.from_pretrained("THIS_FOLDER")
+tokenizer.decode(model.generate(**tokenizer("your text", return_tensors="pt"))[0], skip_special_tokens=True)""",
+}
+_LIMITS = {
+    "choices": "The model knows only the labels above and gives one of them to any text, also to texts unlike its training data.",
+    "texts": "The model writes what is probable, which need not be true, and answers also what is unlike its training data.",
+}
+
 
 def text(setup: Any, best: dict[str, Any], costs: dict[str, Any]) -> str:
     """Return the text of the artifact's README.md, with the metadata block that hubs read."""
     recipe, task, prepared = setup.recipe, setup.task, setup.prepared
+    kind = _kind(task)
     splits = ", ".join(f"{name} {facts['rows']:,}" for name, facts in prepared.splits.items())
     base = "" if recipe.model.name is None else f"base_model: {recipe.model.name}\n"
     return f"""---
 library_name: transformers
-pipeline_tag: text-classification
+pipeline_tag: {kind}
 {base}tags: [septet, {recipe.method.name}]
 ---
 
@@ -22,7 +36,7 @@ Tuned with Septet by method `{recipe.method.name}` in {setup.total:,} planned up
 Validation {best["metric"]} {best["value"]:.4f} at step {best["step"]:,}; this split chose the checkpoint. Scores on the test split, with
 intervals and baselines, are in the run's report.
 
-- Labels ({len(task.labels)}): {", ".join(task.labels[:40])}{" …" if len(task.labels) > 40 else ""}
+{_answers(task)}
 - Rows: {splits}
 - Longest text: {task.max_length} tokens; longer ones are cut
 - Training: {costs["train_s"]:.0f} s, {costs["rows_per_s"]:.0f} rows/s
@@ -32,7 +46,7 @@ intervals and baselines, are in the run's report.
 ```python
 from transformers import pipeline
 
-pipeline("text-classification", model="THIS_FOLDER", truncation=True)("your text")
+{_USES[kind]}
 ```
 
 ```sh
@@ -42,6 +56,20 @@ septet serve THIS_FOLDER
 
 ## Limits
 
-The model knows only the labels above and gives one of them to any text, also to texts unlike its training data.
+{_LIMITS[task.answers_with]}
 The licences of the base model and of the data apply to it.
 """
+
+
+def _kind(task: Any) -> str:
+    if task.answers_with == "choices":
+        return "text-classification"
+    return "text2text-generation" if task.encoder else "text-generation"
+
+
+def _answers(task: Any) -> str:
+    if task.answers_with == "choices":
+        return f"- Labels ({len(task.labels)}): {', '.join(task.labels[:40])}{' …' if len(task.labels) > 40 else ''}"
+    decode = task.options.decode
+    how = f"temperature {decode.temperature:g}" if decode.temperature else "greedy"
+    return f"- Answers: {how}, at most {decode.max_new_tokens} tokens; the chat template is in the tokenizer"

@@ -49,8 +49,12 @@ def pooled_states(model: Any, inputs: dict[str, torch.Tensor], *, wanted: bool) 
         return
 
     def keep(_module: Any, _args: Any, output: Any) -> None:
+        if pooled.hidden_BTH is not None:  # a model that writes is called for each token; the first call reads the text
+            return
         hidden = getattr(output, "last_hidden_state", output)
-        pooled.hidden_BTH = hidden if hasattr(hidden, "shape") else hidden[0]
+        hidden = hidden if hasattr(hidden, "shape") else hidden[0]
+        # beams come as copies of their row, side by side
+        pooled.hidden_BTH = hidden[:: len(hidden) // len(inputs["input_ids"])]
 
     blocks = layer_list(model)
     place = blocks[max(0, len(blocks) // 3 - 1)][1] if blocks else model.base_model

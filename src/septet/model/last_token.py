@@ -17,18 +17,25 @@ import torch
 from septet.errors import ModelError
 from septet.model import tokenizer
 from septet.report import Finding
-from septet.tasks import Example
+from septet.tasks import Example, Head
 
 if TYPE_CHECKING:
     from septet.model.load import Loaded
 
 
-def settle(loaded: Loaded, processor: Any = None) -> Loaded:
+def settle(loaded: Loaded, head: Head, processor: Any = None) -> Loaded:
     """Return a loaded model that reads its answers where it should, and agrees with its tokenizer on padding."""
+    if not classifies(head):
+        return loaded
     loaded.reads_last = install(loaded.model)
     if loaded.reads_last and processor is not None:
         fit(loaded.model, processor)
     return loaded
+
+
+def classifies(head: Head) -> bool:
+    """Whether a head gives one answer a row, and not one a token."""
+    return head.auto == "AutoModelForSequenceClassification"
 
 
 def install(model: Any) -> bool:

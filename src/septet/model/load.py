@@ -167,7 +167,7 @@ def load_model(
     )
     _check_backbone(model, fresh, folder)
     dtype = str(raw.get("dtype") or raw.get("torch_dtype") or "float32")
-    return last_token.settle(Loaded(model, folder, fresh, sorted(info["unexpected_keys"]), dtype), processor)
+    return last_token.settle(Loaded(model, folder, fresh, sorted(info["unexpected_keys"]), dtype), head, processor)
 
 
 def set_dropout(config: Any, dropout: float | None, attention_dropout: float | None) -> Any:

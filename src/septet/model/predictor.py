@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from septet.data.clean import Cleaning, clean_text
+from septet.data.clean import Cleaning, clean_text, clean_value
 from septet.model.features import by_tokens
 from septet.progress import Listen, quiet
 from septet.tasks import Example, Prediction, Row
@@ -78,21 +78,35 @@ class Predictor:
             chunk = [
                 self._cleaned(row if isinstance(row, dict) else self.parse(row)) for row in rows[start : start + CHUNK]
             ]
-            found += self._answer(self.task.encode(chunk, self.processor), embed)
+            found += self._answer(self.task.prompts(chunk, self.processor), self.task.predict, embed)
             if len(rows) > CHUNK:
                 listen("progress", what="predict", done=len(found), total=len(rows))
         return found
 
-    def answer(self, examples: Sequence[list[Example]]) -> list[Prediction]:
-        """Return the predictions of rows that are already encoded."""
-        return self._answer(examples, False)
+    def stream(self, row: Row, streamer: Any) -> None:
+        """Write the answer to one row, its pieces handed to a transformers streamer as they come."""
+        import torch
+
+        ((example,),) = self.task.prompts([self._cleaned(row)], self.processor)
+        with torch.inference_mode():
+            self.task.write(self.model, self._batch([example]), streamer=streamer)
+
+    def measure(self, examples: Sequence[list[Example]]) -> list[Prediction]:
+        """Return what encoded rows come to, held against their targets."""
+        return self._answer(examples, self.task.measure, False)
 
     def _cleaned(self, row: Row) -> Row:
         if self.clean is None:
             return row
-        return {**row, **{column: clean_text(str(row[column]), self.clean) for column in self.task.texts}}
+        if self.task.answers_with == "choices":
+            return {**row, **{column: clean_text(str(row[column]), self.clean) for column in self.task.texts}}
+        read = {*self.task.texts, "messages"}
+        return {
+            column: clean_value(value, self.clean) if column in read and value is not None else value
+            for column, value in row.items()
+        }
 
-    def _answer(self, encoded: Sequence[list[Example]], embed: bool) -> list[Prediction]:
+    def _answer(self, encoded: Sequence[list[Example]], ask: Any, embed: bool) -> list[Prediction]:
         import torch
 
         flat = [(i, example) for i, examples in enumerate(encoded) for example in examples]
@@ -104,9 +118,7 @@ class Predictor:
             with torch.inference_mode():
                 for chunk in by_tokens(order, [max(e.size, self.length or 0) for _, e in flat], TOKENS):
                     batch = self._batch([flat[i][1] for i in chunk])
-                    for i, prediction in zip(
-                        chunk, self.task.predict(self.model, batch, self.processor, embed), strict=True
-                    ):
+                    for i, prediction in zip(chunk, ask(self.model, batch, self.processor, embed), strict=True):
                         prediction.tokens = flat[i][1].size
                         parts[flat[i][0]].append(prediction)
         finally:

@@ -83,7 +83,8 @@ def new_model(
             )
         except Exception as error:
             raise _unfit(options, error) from error
-    return last_token.settle(Loaded(model.eval(), folder, [n for n, _ in model.named_parameters()]), processor)
+    loaded = Loaded(model.eval(), folder, [n for n, _ in model.named_parameters()])
+    return last_token.settle(loaded, head, processor)
 
 
 def config_of(options: Model, head: Head, processor: Any) -> Any:
@@ -110,18 +111,37 @@ def config_of(options: Model, head: Head, processor: Any) -> Any:
         raise _unfit(options, error) from error
 
 
+def shape_of(options: Model) -> dict[str, Any]:
+    """Return what an architecture's own config says of it, before the recipe's sizes.
+
+    Raises:
+        RecipeError: transformers has no such architecture.
+    """
+    import transformers
+
+    architecture = str(options.architecture)
+    if architecture not in transformers.CONFIG_MAPPING:
+        raise _unknown(architecture, sorted(transformers.CONFIG_MAPPING), "transformers has")
+    with silent():
+        return transformers.CONFIG_MAPPING[architecture]().to_dict() | (options.config or {})
+
+
 def _config_class(architecture: str, head: Head) -> Any:
     import transformers
 
     known = sorted(getattr(transformers, head.auto)._model_mapping._model_mapping)
     if architecture not in known:
-        near = difflib.get_close_matches(architecture.lower(), known, n=3, cutoff=0.5)
-        raise RecipeError(
-            "model.architecture must be a model_type that transformers has for this task.",
-            received=architecture,
-            hint=f"did you mean {' or '.join(near)}?" if near else "bert, gpt2, llama, qwen3, modernbert …",
-        )
+        raise _unknown(architecture, known, "transformers has for this task")
     return transformers.CONFIG_MAPPING[architecture]
+
+
+def _unknown(architecture: str, known: list[str], which: str) -> RecipeError:
+    near = difflib.get_close_matches(architecture.lower(), known, n=3, cutoff=0.5)
+    return RecipeError(
+        f"model.architecture must be a model_type that {which}.",
+        received=architecture,
+        hint=f"did you mean {' or '.join(near)}?" if near else "bert, gpt2, llama, qwen3, modernbert …",
+    )
 
 
 def _given(options: Model, kind: Any, fields: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ CONFUSIONS = 12
 
 def confusion(story: Story) -> Html | None:
     """Return the confusion matrix of each test set, and the confusions that cost most."""
+    if story.texts:
+        return None
     parts: list[Any] = []
     for split in story.splits("test", "on") or [story.main]:
         counts = story.record["splits"][split]["confusion"]
@@ -59,6 +61,8 @@ def confusion(story: Story) -> Html | None:
 
 def confidence(story: Story) -> Html | None:
     """Return reliability and the histogram of confidence for each test set."""
+    if story.texts:
+        return None
     parts: list[Any] = []
     for split in story.splits("test", "on") or [story.main]:
         record = story.record["splits"][split]
@@ -94,6 +98,8 @@ def confidence(story: Story) -> Html | None:
 
 def mistakes(story: Story) -> Html | None:
     """Return the wrong answers with the highest loss."""
+    if story.texts:
+        return None
     parts: list[Any] = []
     for split in story.splits("test", "on") or [story.main]:
         found = story.record["splits"][split]["mistakes"]
@@ -318,15 +324,16 @@ def _keys(story: Story) -> list[tuple[str, str, str]]:
 
 def _worth(path: str, why: str) -> bool:
     """Whether a value says something about this run: set by the user, or derived from data, model or machine."""
-    return why.startswith("set ") or path.startswith(
-        (
-            "model.max_length",
-            "train.lr",
-            "train.batch",
-            "train.epochs",
-            "train.precision",
-            "train.metric",
-            "train.threads",
-            "train.device",
-        )
+    derived = (
+        "task.decode.max_new_tokens",
+        "model.max_length",
+        "train.lr",
+        "train.batch",
+        "train.epochs",
+        "train.precision",
+        "train.metric",
+        "train.threads",
+        "train.device",
     )
+    located = path.startswith("task.") and why == "found in the data"
+    return located or why.startswith("set ") or path.startswith(derived)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from septet.page.html import Html, tag
 from septet.recipe import Recipe
 from septet.run import Run
+from septet.signs.texts import writing_metric
 
 NAME = "report.html"
 TUNED = "tuned"
@@ -50,6 +51,11 @@ class Story:
     def primary(self) -> str:
         return self.record["primary"]
 
+    @property
+    def texts(self) -> bool:
+        """Whether rows are answered with texts, and not with labels."""
+        return self.record.get("answers") == "texts"
+
     def splits(self, *roles: str) -> list[str]:
         """Return the names of the splits with one of these roles."""
         return [name for name, split in self.record["splits"].items() if split["role"] in roles]
@@ -65,10 +71,20 @@ class Story:
         return next((line for line in self.scores if (line["split"], line["who"], line["metric"]) == wanted), None)
 
     def who(self, split: str) -> list[str]:
-        """Return who answered a split: the tuned model first, then from the best baseline down."""
+        """Return who answered a split: the tuned model first, then from the best baseline down.
+
+        Those that the primary metric cannot be measured of come last, by the metric of what they wrote.
+        """
         found = [line for line in self.scores if line["split"] == split and line["metric"] == self.primary]
         ordered = sorted(found, key=lambda line: line["value"], reverse=self.record["higher_is_better"])
-        return sorted((line["who"] for line in ordered), key=lambda who: who != TUNED)
+        if self.texts:
+            wrote = [line for line in self.scores if line["split"] == split and line["metric"] == self.writing(split)]
+            ordered += sorted(wrote, key=lambda line: -line["value"])
+        return sorted(dict.fromkeys(line["who"] for line in ordered), key=lambda who: who != TUNED)
+
+    def writing(self, split: str) -> str | None:
+        """Return the metric by which written answers are shown; None where none were written."""
+        return writing_metric(self.scores, split)
 
 
 def write(run: Run) -> Path:
@@ -82,9 +98,10 @@ def write(run: Run) -> Path:
 
 def page(story: Story) -> str:
     """Return the whole page."""
-    from septet.page import evidence, sections
+    from septet.page import answers, evidence, sections
 
     parts: list[tuple[str, str, Callable[[Story], Html | None]]] = [
+        ("samples", "Samples", answers.samples),
         ("diagnosis", "Diagnosis", sections.diagnosis),
         ("learning", "Learning", sections.learning),
         ("scores", "Scores", sections.scores),
@@ -92,6 +109,7 @@ def page(story: Story) -> str:
         ("confusion", "Confusion", evidence.confusion),
         ("confidence", "Confidence", evidence.confidence),
         ("mistakes", "Worst mistakes", evidence.mistakes),
+        ("hardest", "Hardest rows", answers.hardest),
         ("data", "Data", evidence.data),
         ("findings", "Findings", evidence.findings),
         ("costs", "Costs", evidence.costs),
@@ -107,11 +125,12 @@ def page(story: Story) -> str:
         f"Written by Septet on {time.strftime('%Y-%m-%d %H:%M')} from {story.path.name}. One file; it loads nothing and sends nothing.",
     )
     main = tag("main", sections.headline(story), menu, body, foot)
-    return f"<!doctype html>\n{tag('html', _head(sections.title(story)), tag('body', main), lang='en')}\n"
+    styles = ["style.css", *(["answers.css"] if story.texts else [])]
+    return f"<!doctype html>\n{tag('html', _head(sections.title(story), styles), tag('body', main), lang='en')}\n"
 
 
-def _head(title: str) -> Html:
-    style = resources.files("septet.page").joinpath("style.css").read_text()
+def _head(title: str, styles: Sequence[str]) -> Html:
+    style = "".join(resources.files("septet.page").joinpath(name).read_text() for name in styles)
     return tag(
         "head",
         tag("meta", charset="utf-8"),

@@ -13,6 +13,7 @@ from septet.page.curves import Curve, smooth, thin
 from septet.page.curves import curves as draw_curves
 from septet.page.html import Html, join, table, tag, text
 from septet.page.report import TUNED, Story
+from septet.page.verdict import difference, verdict
 
 ROLES = {
     "test": "test set; nothing was chosen by it",
@@ -32,9 +33,8 @@ def headline(story: Story) -> Html:
     split, metric = story.main, story.primary
     ours = story.line(split, TUNED, metric)
     confidence = f"{story.record['confidence']:.0%}"
-    labels = len(story.record["labels"])
     rows = story.data["splits"]["train"]["rows"]
-    what = f"{_model_name(story)} tuned ({story.recipe.method.name}) to tell {labels} labels of {_data_name(story)}, on {rows:,} training rows"
+    what = f"{_model_name(story)} tuned ({story.recipe.method.name}) {_purpose(story)}, on {rows:,} training rows"
     figure = None
     if ours is not None:
         figure = tag(
@@ -51,6 +51,7 @@ def headline(story: Story) -> Html:
                 f"{confidence} interval {words.number(metric, ours['low'])} to {words.number(metric, ours['high'])}, n = {ours['n']:,}",
                 class_="muted",
             ),
+            tag("p", words.scale(metric), class_="muted") if story.texts else None,
             class_="score",
         )
     kind, sentence = verdict(story)
@@ -59,30 +60,8 @@ def headline(story: Story) -> Html:
         tag("p", "Septet · evaluation report", class_="eyebrow brand"),
         tag("h1", title(story)),
         tag("p", what, class_="lead"),
-        tag("div", figure, tag("div", _who_chart(story, split, metric), class_="beside"), class_="hero"),
+        tag("div", figure, tag("div", _who_charts(story, split), class_="beside"), class_="hero"),
         tag("p", tag("strong", sentence[0]), " ", sentence[1], class_=f"verdict {kind}", role="note"),
-    )
-
-
-def verdict(story: Story) -> tuple[str, tuple[str, str]]:
-    """Return the kind of the verdict (`good`, `bad`, `plain`) and its sentence, the weighty part first."""
-    paired = story.record["splits"][story.main]["paired"]
-    fit = (story.record["diagnosis"] or {}).get("verdict", "healthy")
-    after = "The fit is healthy." if fit == "healthy" else f"The fit shows {fit}; see the diagnosis."
-    if not paired:
-        return ("plain" if fit == "healthy" else "bad"), ("No baseline was measured.", after)
-    unbeaten = [pair for pair in paired if not pair["beaten"]]
-    sign = 1 if story.record["higher_is_better"] else -1
-    pair = min(unbeaten or paired, key=lambda p: sign * p["value"])
-    difference = f"{story.primary} differs by {_difference(story, pair)}, {words.p_value(pair['p'])}."
-    if unbeaten:
-        names = " and ".join(p["who"] for p in unbeaten)
-        first = f"The tuned model does not beat {'the baseline' if len(unbeaten) == 1 else 'the baselines'} {names}."
-        return "bad", (first, f"Against {pair['who']}, {difference} {after}")
-    best = f"Against the strongest, {pair['who']}, {difference}"
-    return ("good" if fit == "healthy" else "bad"), (
-        "The tuned model beats every baseline measured.",
-        f"{best} {after}",
     )
 
 
@@ -116,7 +95,8 @@ def learning(story: Story) -> Html | None:
     ]
     if validation:
         lines.append(Curve("validation loss", validation, "validation", marked=True))
-    left = draw_curves(lines, title="Loss over the updates", across="update", up="loss, nats", best=best.get("step"))
+    unit = "nats a token" if story.texts else "nats"
+    left = draw_curves(lines, title="Loss over the updates", across="update", up=f"loss, {unit}", best=best.get("step"))
     metric = best.get("metric", story.primary)
     found = [(float(r["step"]), float(r[metric])) for r in story.validation if metric in r]
     key = [("train", "training loss, smoothed"), ("faint", "each update"), ("validation", "validation")]
@@ -148,16 +128,17 @@ def scores(story: Story) -> Html:
             "p",
             f"Beneath each value stands its {story.record['confidence']:.0%} interval, from {story.record['bootstrap']:,} bootstrap resamples of the rows. ",
             "Differences are paired: both systems answered the same rows.",
+            " Where ↓ stands, lower is better; the base is the model before tuning." if story.texts else None,
             class_="muted",
         )
     ]
     for split in story.record["splits"]:
         record = story.record["splits"][split]
-        parts.append(tag("h3", split, tag("small", f"{record['n']:,} rows · {ROLES[record['role']]}")))
+        parts.append(tag("h3", split, tag("small", f"{_rows(record)} · {ROLES[record['role']]}")))
         parts.append(_score_table(story, split))
         if record["paired"]:
-            parts.append(_paired_table(story, split))
-        if record["unknown"]:
+            parts.append((_paired_texts if story.texts else _paired_table)(story, split))
+        if record.get("unknown"):
             shown = ", ".join(f"{label} ({n:,})" for label, n in list(record["unknown"].items())[:10])
             parts.append(
                 tag(
@@ -234,9 +215,24 @@ def _score_table(story: Story, split: str) -> Html:
         rows.append(cells)
     head = [
         "",
-        *[join([metric.replace("_", " "), tag("small", " %" if words.is_share(metric) else "")]) for metric in metrics],
+        *[join([metric.replace("_", " "), tag("small", _mark(story, metric))]) for metric in metrics],
     ]
     return table(head, rows, numeric=range(1, len(head)), caption=f"Scores on {split}", class_="scores quiet")
+
+
+def _mark(story: Story, metric: str) -> str:
+    """Return what stands behind a metric's name: per cent, and where texts are written, that lower is better."""
+    return " %" if words.is_share(metric) else " ↓" if story.texts and words.falls(metric) else ""
+
+
+def _rows(record: dict[str, Any]) -> str:
+    """Return how many rows a split has and, where texts are written, to how many of them."""
+    rows = f"{record['n']:,} rows"
+    if not record.get("written"):
+        return rows
+    whole = record["written"] == record["n"]
+    written = f"{rows}, answers written to {'all' if whole else format(record['written'], ',')}"
+    return f"{written}, {record['unfinished']:,} of them cut off" if record.get("unfinished") else written
 
 
 def _value(metric: str, line: dict[str, Any]) -> Html:
@@ -248,17 +244,14 @@ def _paired_table(story: Story, split: str) -> Html:
     rows = []
     for pair in story.record["splits"][split]["paired"]:
         test = pair["mcnemar"]
-        beaten = tag(
-            "span", "beaten" if pair["beaten"] else "not beaten", class_="mark " + ("good" if pair["beaten"] else "bad")
-        )
         rows.append(
             [
                 pair["who"],
-                _difference(story, pair),
+                difference(pair),
                 words.p_value(pair["p"]),
                 f"{test['only_ours_right']:,} / {test['only_theirs_right']:,}",
                 words.p_value(test["p"]),
-                beaten,
+                _beaten(pair),
             ]
         )
     head = [
@@ -272,10 +265,31 @@ def _paired_table(story: Story, split: str) -> Html:
     return table(head, rows, numeric=(1, 2, 3, 4), caption=f"Paired tests on {split}")
 
 
-def _difference(story: Story, pair: dict[str, Any]) -> str:
-    metric = story.primary
-    low, high = (words.signed(metric, pair[end]).removesuffix(" points") for end in ("low", "high"))
-    return f"{words.signed(metric, pair['value'])} ({low} to {high})"
+def _paired_texts(story: Story, split: str) -> Html:
+    rows = [
+        [pair["who"], pair["metric"], difference(pair), f"{pair['n']:,}", words.p_value(pair["p"]), _beaten(pair)]
+        for pair in story.record["splits"][split]["paired"]
+    ]
+    head = ["tuned against", "metric", "difference", "rows", "bootstrap", ""]
+    return table(head, rows, numeric=(2, 3, 4), caption=f"Paired tests on {split}")
+
+
+def _beaten(pair: dict[str, Any]) -> Html:
+    beaten = pair["beaten"]
+    return tag("span", "beaten" if beaten else "not beaten", class_="mark " + ("good" if beaten else "bad"))
+
+
+def _who_charts(story: Story, split: str) -> Html:
+    """Return the primary metric by who answered; where texts are written, the loss and the metric of what was written."""
+    if not story.texts:
+        return _who_chart(story, split, story.primary)
+    drawn = []
+    for metric in dict.fromkeys([story.primary, "loss", story.writing(split)]):
+        ours = story.line(split, TUNED, metric) if metric is not None else None
+        if metric is not None and ours is not None:
+            about = f"{metric.replace('_', ' ')}, {words.scale(metric)} (n = {ours['n']:,})"
+            drawn += [tag("p", about, class_="eyebrow"), _who_chart(story, split, metric)]
+    return tag("div", drawn, class_="charts")
 
 
 def _who_chart(story: Story, split: str, metric: str) -> Html:
@@ -295,10 +309,16 @@ def _who_chart(story: Story, split: str, metric: str) -> Html:
                 "shown": shown,
                 "note": span,
                 "kind": kind,
-                "axis": lambda v: words.number(metric, v).removesuffix(".0"),
+                "axis": lambda v: _tick(story, metric, v),
             }
         )
     return charts.whiskers(rows, title=f"{metric} on {split}, by who answered") if rows else text("")
+
+
+def _tick(story: Story, metric: str, value: float) -> str:
+    if story.texts and not words.is_share(metric):
+        return f"{value:,.4g}"
+    return words.number(metric, value).removesuffix(".0")
 
 
 def _facts(evidence: dict[str, Any]) -> Html:
@@ -316,6 +336,13 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_plain(item) for item in value)
     return words.NO_VALUE if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _purpose(story: Story) -> str:
+    """Return what the model was tuned to do."""
+    if story.texts:
+        return f"to answer as {_data_name(story)} does"
+    return f"to tell {len(story.record['labels'])} labels of {_data_name(story)}"
 
 
 def _data_name(story: Story) -> str:

@@ -20,10 +20,10 @@ class Evaluate(Block):
     metrics: Annotated[list[Text], Field(min_length=1)] | None = key(
         None, "Metrics to report.", why="derived: all metrics of the task", example=["accuracy", "f1"]
     )
-    baselines: list[Text] = key(
-        ["majority", "tfidf", "features"],
+    baselines: list[Text] | None = key(
+        None,
         "Cheap answers measured beside the model.",
-        why="fine-tuning has to beat them",
+        why="derived: those of the task; fine-tuning has to beat them",
         change="one of them is too slow",
         example=["majority"],
     )
@@ -41,6 +41,19 @@ class Evaluate(Block):
         change="the model knows a better wording",
         example="Review: {text}\nSentiment: {label}",
     )
+    base: bool = key(
+        True,
+        "Let the model before tuning answer too, where the task writes texts.",
+        why="what tuning was worth is the first question",
+        change="the base model is large and slow",
+    )
+    written: Whole = key(
+        200,
+        "Rows of each split that answers are written to, where the task writes texts; the loss is measured on all.",
+        unit="rows",
+        why="writing takes a pass for each token; 200 rows bound a score to a few points",
+        change="the intervals are too wide; 0 writes none",
+    )
     bootstrap: Annotated[int, Field(ge=100)] = key(
         1000, "Resamples behind each interval.", unit="resamples", why="bounds steady to about a tenth of their width"
     )
@@ -56,7 +69,7 @@ class Evaluate(Block):
     worst: Whole = key(20, "Most confident mistakes shown in the report.", unit="rows", why="what a person reads")
 
     def problems(self) -> Iterator[Problem]:
-        yield from _unregistered("baseline", "baselines", self.baselines)
+        yield from _unregistered("baseline", "baselines", self.baselines or [])
         if self.prompt is not None and not 0 <= self.prompt.find("{text}") < self.prompt.find("{label}"):
             yield Problem(
                 "prompt", "must hold {text} and, after it, {label}.", 'prompt: "Review: {text}\\nSentiment: {label}"'
@@ -175,7 +188,7 @@ class RunFolder(Block):
 
 def _unregistered(kind: str, name: str, wanted: list[str]) -> Iterator[Problem]:
     default = (Evaluate if kind == "baseline" else Deploy).model_fields[name].get_default(call_default_factory=True)
-    unsure = [each for each in wanted if each not in default]
+    unsure = [each for each in wanted if each not in (default or [])]
     known = registry.names(kind) if unsure else []
     for each in unsure:
         if each not in known:

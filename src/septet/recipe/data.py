@@ -99,11 +99,12 @@ class Clean(Block):
         why="they carry no meaning and break tools",
         change="the text is terminal output",
     )
-    whitespace: bool = key(
-        True,
+    whitespace: bool | None = key(
+        None,
         "Collapse runs of white space and strip the ends.",
-        why="tokenizers ignore it anyway",
+        why="derived: collapsed where texts are read, kept where text is generated",
         change="layout carries meaning (code, tables)",
+        example=False,
     )
 
 

@@ -266,7 +266,7 @@ def _values(record: Record, keep_text: bool) -> tuple[Any, ...]:
         row_hash(record.row),
         answer.tokens,
         answer.truncated,
-        str(answer.value),
+        answer.label,
         None if scores is None else scores.get(answer.value),
         None if scores is None else json.dumps(scores, ensure_ascii=False),
         embedding,

@@ -154,7 +154,7 @@ class Service:
     def record(self, model: Model, rows: Sequence[Row], *, predictions: Sequence[Prediction], seconds: float) -> None:
         """Count and log the answered rows of one request."""
         for row, prediction in zip(rows, predictions, strict=True):
-            self.metrics.predicted(str(prediction.value), tokens=prediction.tokens, truncated=prediction.truncated)
+            self.metrics.predicted(prediction.label, tokens=prediction.tokens, truncated=prediction.truncated)
             if self._log is not None:
                 self._log.put(Record(row, prediction, seconds, model.sha256))
 
@@ -175,7 +175,7 @@ class Service:
         except Exception as error:  # handed to whoever runs the server, which ends with it
             self._failed(error)
             return
-        labels = [str(label) for label in getattr(model.predictor.task, "labels", [])]
+        labels = [str(label) for label in getattr(model.predictor.task, "labels", ("stop", "length"))]
         self.metrics.describe(model.name, model.sha256, labels=labels)
         self.model = model
         self._tasks.append(asyncio.create_task(batcher.run()))
@@ -183,8 +183,9 @@ class Service:
 
     def _load_and_try(self) -> Model:
         model = self._load()
-        columns = getattr(model.predictor.task, "texts", ["text"])
-        row = model.predictor.parse(dict.fromkeys(columns, "warm up"))
+        task = model.predictor.task
+        chats = getattr(task, "answers_with", "choices") == "texts"
+        row = model.predictor.parse("warm up" if chats else dict.fromkeys(getattr(task, "texts", ["text"]), "warm up"))
         model.predictor.predict([row], embed=True)
         return model
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -57,7 +58,20 @@ class Batch:
 
 @dataclass(slots=True)
 class Prediction:
-    """The answer for one row: `value`, its `scores` by label, and the pooled `embedding` (H,) float16 for monitoring."""
+    """The answer for one row, or what was measured of it.
+
+    Args:
+        row: its id.
+        value: the label, or the text that was written.
+        scores: probabilities by label, where the value is one.
+        embedding: (H,) float16, pooled, for monitoring.
+        tokens: read.
+        truncated: tokens that were not read.
+        loss: nats, summed over what the row is to teach; 0 where it was not measured.
+        weight: how much the row is to teach: learned tokens, or 1.
+        written: tokens of a text that was written.
+        ended: whether that text came to its own end, and not to its limit.
+    """
 
     row: int
     value: Any
@@ -65,12 +79,23 @@ class Prediction:
     embedding: np.ndarray | None = None
     tokens: int = 0
     truncated: int = 0
+    loss: float = 0.0
+    weight: float = 0.0
+    written: int = 0
+    ended: bool = True
+
+    @property
+    def label(self) -> str:
+        """What can be counted of it: the label; of a text, how it ended (`stop` or `length`)."""
+        if self.scores is not None:
+            return str(self.value)
+        return "stop" if self.ended else "length"
 
     def to_json(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"label": self.value}
         if self.scores is not None:
-            shown["score"] = self.scores[self.value]
-            shown["scores"] = self.scores
+            shown = {"label": self.value, "score": self.scores[self.value], "scores": self.scores}
+        else:
+            shown = {"answer": self.value, "tokens": self.written, "finish": self.label}
         if self.truncated:
             shown["truncated_tokens"] = self.truncated
         return shown
@@ -85,25 +110,77 @@ class Head:
 
 
 class Task(Protocol):
-    """The contract of a task; `Options` of the same file is its part of the recipe."""
+    """The contract of a task, and what most tasks leave as it is; `Options` of the same file is its part of the recipe.
+
+    `answers_with` says what its answers are, `choices` or `texts` (septet.metrics); `baselines` are measured beside it
+    unless the recipe names others; `loss_metric` is the metric that is the loss. `encode` gives a row's examples to learn from, `prompts` what is asked of it; `measure` scores
+    examples against their targets, `predict` answers prompts.
+    """
 
     name: str
-    metrics: list[str]
+    metrics: Sequence[str]
     primary: str
+    baselines: Sequence[str]
+    answers_with: str
+    loss_metric: str
     coefficients: dict[str, float]
 
+    max_length: int | None
+
     @property
-    def columns(self) -> list[str]: ...
-    def problems(self, rows: Sequence[Row]) -> list[Any]: ...
-    def learn(self, rows: Sequence[Row]) -> Task: ...
+    def schema(self) -> Any: ...
+    @property
+    def texts(self) -> list[str]: ...
+    @property
+    def input(self) -> Any: ...
+    def learn(self, rows: Sequence[Row], *, max_length: int | None = None) -> Any: ...
     def heads(self) -> dict[str, Head]: ...
     def encode(self, rows: Sequence[Row], processor: Any) -> list[list[Example]]: ...
     def collate(self, examples: Sequence[Example], processor: Any, length: int | None = None) -> Batch: ...
     def weights(self, batch: Batch) -> dict[str, torch.Tensor]: ...
     def loss(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]: ...
     def predict(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]: ...
-    def join(self, parts: Sequence[Prediction]) -> Prediction: ...
     def target(self, row: Row) -> Any: ...
+    def judge(
+        self, rows: Sequence[Row], measured: Sequence[Prediction], written: Sequence[Prediction] | None = None
+    ) -> Any: ...
+    def parse(self, value: Any, where: str = "input") -> Row: ...
     def to_json(self) -> dict[str, Any]: ...
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Task: ...
+    def from_json(cls, value: dict[str, Any]) -> Any: ...
+
+    @property
+    def reads(self) -> int | None:
+        """Tokens of a row that are read at most when it is answered."""
+        return self.max_length
+
+    def suited(self, config: Mapping[str, Any], folder: Path | None = None) -> Any:
+        """Return a copy that knows the model's config, and what the recipe's files are relative to."""
+        return self
+
+    def derive(self, examples: Sequence[Example]) -> dict[str, tuple[Any, str]]:
+        """Return what training examples say of the recipe's open values: dotted path -> value and reason."""
+        return {}
+
+    def finish(self, model: Any, processor: Any) -> None:
+        """Write into a model what is saved with it beside its weights."""
+
+    def refusal(self, row: Row, processor: Any) -> str:
+        """Return why a row gave no example."""
+        return "nothing to learn"
+
+    def prompts(self, rows: Sequence[Row], processor: Any) -> list[list[Example]]:
+        """Return what a row is asked with: its examples, where they hold nothing of its answer."""
+        return self.encode(rows, processor)
+
+    def measure(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]:
+        """Return each example held against its target: its prediction, where that says enough."""
+        return self.predict(model, batch, processor, embed)
+
+    def join(self, parts: Sequence[Prediction]) -> Prediction:
+        """Return a row's one prediction; most rows have one part."""
+        return parts[0]
+
+    def findings(self, model: Any) -> list[Any]:
+        """Return what a user should know of this task on this model."""
+        return []

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from septet.errors import DataError
+from septet.data.schema import Schema
+from septet.errors import DataError, RecipeError
 from septet.inputs.text import Text
-from septet.report import Finding
-from septet.tasks import Batch, Example, Head, Prediction, Row
+from septet.tasks import Batch, Example, Head, Prediction, Row, Task
 
 if TYPE_CHECKING:
     import torch
+
+    from septet.metrics import Choices
 
 
 class Options(BaseModel):
@@ -65,7 +67,7 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True)
-class Classify:
+class Classify(Task):
     """The task with what the data taught it.
 
     Args:
@@ -83,11 +85,24 @@ class Classify:
     name = "classify"
     metrics = ("accuracy", "f1", "f1_micro", "precision", "recall", "log_loss", "calibration_error")
     primary = "accuracy"
+    baselines = ("majority", "tfidf", "features")
+    answers_with = "choices"
+    loss_metric = "log_loss"
     coefficients = {"label": 1.0}  # noqa: RUF012
 
     @property
-    def columns(self) -> list[str]:
-        return [*self.texts, self.options.label]
+    def schema(self) -> Schema:
+        """The columns as the data stage takes them.
+
+        Raises:
+            RecipeError: the same column is text and label.
+        """
+        if self.options.label in self.texts:
+            raise RecipeError(
+                f"task.text and task.label are the same column ({self.options.label!r}).",
+                hint="name the column that holds the text",
+            )
+        return Schema(tuple(self.texts), self.options.label)
 
     @property
     def texts(self) -> list[str]:
@@ -196,9 +211,17 @@ class Classify:
             )
         return found
 
-    def join(self, parts: Sequence[Prediction]) -> Prediction:
-        """Return the row's one prediction; a text that is cut has one part."""
-        return parts[0]
+    def judge(
+        self, rows: Sequence[Row], measured: Sequence[Prediction], written: Sequence[Prediction] | None = None
+    ) -> Choices:
+        """Return the rows' labels and probabilities, ready for metrics."""
+        import numpy as np
+
+        from septet.metrics import Choices
+
+        scores = np.array([[p.scores[label] for label in self.labels] for p in measured])  # type: ignore[index]
+        targets = np.array([self.target(row) for row in rows], dtype=np.int64)
+        return Choices(np.array([p.row for p in measured], dtype=np.int64), self.labels, targets, scores)
 
     def parse(self, value: Any, where: str = "input") -> dict[str, str]:
         """Return one served item as a row.
@@ -214,10 +237,6 @@ class Classify:
         if missing:
             raise DataError(f"The field {missing[0]!r} is missing.", where=where, received=sorted(map(str, value)))
         return {column: self.input.parse(value[column], f"{where}.{column}") for column in self.texts}
-
-    def findings(self, model: Any) -> list[Finding]:
-        """Return what a user should know of this task on this model."""
-        return []
 
     def to_json(self) -> dict[str, Any]:
         return {

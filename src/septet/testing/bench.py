@@ -66,14 +66,15 @@ def bench(folder: Path, task: Any, rows: Sequence[dict[str, Any]], *, model: str
 
     from septet.engine import dropout
     from septet.engine.attention import ATTENTION, register_attention
-    from septet.model.load import load_model
+    from septet.model.load import check_folder, load_model
 
     rows = [{"_row": i + 1, **row} for i, row in enumerate(rows)]
     words = [str(value) for row in rows for value in row.values() if isinstance(value, str)]
     base = Path(model) if model is not None else folder / "tiny"
     if not base.exists():
-        checkpoint(base, words)
-    learnt = task.learn(rows, max_length=48)
+        writes = next(iter(task.heads().values())).auto == "AutoModelForCausalLM"
+        checkpoint(base, words, kind="causal" if writes else "bert")
+    learnt = task.suited(check_folder(base)).learn(rows, max_length=48)
     register_attention()
     head = next(iter(learnt.heads().values()))
     loaded = load_model(base, head, seed=SEED, dropout=0.0, attention=ATTENTION).model
@@ -82,6 +83,7 @@ def bench(folder: Path, task: Any, rows: Sequence[dict[str, Any]], *, model: str
             torch.manual_seed(SEED)
             loaded = method.attach(loaded)
     processor = learnt.input.processor(str(base))
+    learnt.finish(loaded, processor)
     examples = [example for found in learnt.encode(rows, processor) for example in found]
     return Bench(learnt, loaded, processor, rows, examples, dropout.install(loaded, SEED), base)
 

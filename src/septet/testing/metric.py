@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from septet import registry
-from septet.metrics import Answers
+from septet.metrics import KINDS, Answers
+from septet.testing.answers import draws
 from septet.testing.contract import require
 
 
@@ -37,12 +38,15 @@ def check_metric(metric: str | Callable[..., Any]) -> None:
         expected="higher or lower",
         received=function.better,
     )
+    require(function.of in KINDS, f"{name} says which answers it is of.", expected=KINDS, received=function.of)
+    made = draws(function.of, function.needs)
+    _check_needs(function, made.usual(0), name)
     for seed in range(12):
-        answers = _answers(seed)
+        answers = made.usual(seed)
         value = _value(function, answers, name)
         _check_order(function, answers, value, name)
         _check_repeats(function, answers, name)
-        best = _value(function, _perfect(answers), name)
+        best = _value(function, made.right(answers), name)
         worse = value > best + 1e-9 if function.better == "higher" else value < best - 1e-9
         require(
             not worse or math.isnan(value),
@@ -50,8 +54,17 @@ def check_metric(metric: str | Callable[..., Any]) -> None:
             expected=f"at best {best}",
             received=value,
         )
-    for answers in (_one_row(), _unknown_only()):
+    for answers in made.awkward():
         _value(function, answers, name)
+
+
+def _check_needs(function: Any, answers: Answers, name: str) -> None:
+    """Answers hold only what the metric says it needs; a metric of class labels finds all there is."""
+    try:
+        function(_fresh(answers))
+    except Exception as error:
+        expected = f"a value from the {function.needs} alone" if function.needs else "a value"
+        require(False, f"{name} measures {function.of}.", expected=expected, received=repr(error))
 
 
 def _value(function: Any, answers: Answers, name: str) -> float:
@@ -102,26 +115,3 @@ def _same(a: float, b: float) -> bool:
 
 def _fresh(answers: Answers) -> Answers:
     return replace(answers, _kept={}, _drawn={})
-
-
-def _answers(seed: int) -> Answers:
-    rng = np.random.default_rng(seed)
-    labels = [f"label{i}" for i in range(2 + seed % 4)]
-    n = int(rng.integers(5, 60))
-    scores = rng.dirichlet(np.full(len(labels), 0.5), n)
-    targets = rng.integers(-1 if seed % 2 else 0, len(labels), n)
-    targets[0] = 0
-    return Answers(rng.integers(0, 2**62, n), labels, targets, scores)
-
-
-def _perfect(answers: Answers) -> Answers:
-    targets = np.maximum(answers.targets, 0)
-    return Answers(answers.rows, answers.labels, targets, np.eye(len(answers.labels))[targets])
-
-
-def _one_row() -> Answers:
-    return Answers(np.array([1]), ["a", "b"], np.array([1]), np.array([[1.0, 0.0]]))
-
-
-def _unknown_only() -> Answers:
-    return Answers(np.array([1, 2]), ["a", "b"], np.array([-1, -1]), np.array([[1.0, 0.0], [0.5, 0.5]]))

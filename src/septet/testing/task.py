@@ -90,7 +90,7 @@ def _check_facts(b: Bench) -> None:
 
 def _check_columns(made: Any, b: Bench) -> None:
     """A row without a column gives an error of ours that names the column, not a KeyError."""
-    for column in made.columns:
+    for column in made.schema.columns:
         lacking = [{k: v for k, v in row.items() if k != column} for row in b.rows]
         try:
             made.learn(lacking)

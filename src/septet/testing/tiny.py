@@ -21,7 +21,7 @@ def checkpoint(
     Args:
         folder: where it goes; made if absent.
         texts: whose words become the vocabulary, beside 40 words that no text holds.
-        kind: bert, roberta, distilbert, gpt2 or llama.
+        kind: bert, roberta, distilbert, gpt2 or llama; causal is a llama with its head, that writes.
         dropout: every rate of the config.
         seed: of the random weights.
     """
@@ -59,6 +59,8 @@ def _tokenizer(vocabulary: list[str], kind: str) -> Any:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), _MARKS, strict=True))
+    if kind == "causal":
+        names |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=SIZES["positions"] - 4, **names)
     tokenizer.model_input_names = ["input_ids", *(["token_type_ids"] if kind == "bert" else []), "attention_mask"]
     return tokenizer
@@ -114,6 +116,15 @@ def _llama(words: int, dropout: float) -> Any:
     )
 
 
+def _causal(words: int, dropout: float) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = _encoder(words)
+    return LlamaForCausalLM(
+        LlamaConfig(**shape, num_key_value_heads=1, attention_dropout=dropout, bos_token_id=2, eos_token_id=3)
+    )
+
+
 def _encoder(words: int) -> dict[str, Any]:
     return {
         "vocab_size": words,
@@ -132,4 +143,5 @@ _MODELS: dict[str, Callable[[int, float], Any]] = {
     "distilbert": _distilbert,
     "gpt2": _gpt2,
     "llama": _llama,
+    "causal": _causal,
 }

@@ -65,7 +65,7 @@ def write(folder: str | Path, predictions: Sequence[Prediction]) -> None:
     facts = {
         "format": FORMAT,
         "n": len(predictions),
-        "labels": dict(Counter(str(p.value) for p in predictions).most_common()),
+        "labels": dict(Counter(p.label for p in predictions).most_common()),
         "tokens": _spread(tokens),
         "truncated_rows": sum(p.truncated > 0 for p in predictions),
         "confidence": _spread(np.array([p.scores[p.value] for p in predictions if p.scores is not None])),

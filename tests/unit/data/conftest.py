@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from septet import registry
 from septet.prepare import prepare
 from septet.recipe import Recipe
+from septet.recipe.schema import chosen_block
 from septet.run import Run
 
 TASK = {"name": "classify", "text": "text", "label": "label"}
@@ -44,3 +48,29 @@ def rows() -> Callable[..., list[dict[str, str]]]:
         return [{"text": f"{prefix} number {i}", "label": labels[i % len(labels)]} for i in range(n)]
 
     return make
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """The names of the files opened so far, whoever opens them."""
+    names: list[str] = []
+    active = [True]
+
+    def hook(event: str, args: Any) -> None:
+        if active[0] and event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
+            names.append(os.fsdecode(args[0]))
+
+    sys.addaudithook(hook)
+    yield names
+    active[0] = False
+
+
+@pytest.fixture
+def recite(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The task of `recite.py`, which generates text, registered as `--code` registers it."""
+    monkeypatch.setattr(registry, "_codes", {})
+    chosen_block.cache_clear()
+    registry.load_code(Path(__file__).parent / "recite.py")
+    yield
+    chosen_block.cache_clear()
+    sys.modules.pop("septet_code_recite", None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.data.clean import Cleaning, clean_text, clean_texts
+from septet.data.clean import Cleaning, clean_text, clean_texts, clean_value
 
 OFF = Cleaning("none", control=False, whitespace=False)
 
@@ -54,3 +54,34 @@ def test_cleaning_twice_changes_nothing_and_the_result_can_be_stored(text):
     once = clean_text(text, Cleaning())
     assert clean_text(once, Cleaning()) == once
     once.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("  plain  ", "plain"),
+        ('[{"content":  " a  b"}]', '[{"content": "a b"}]'),
+        ('[{"content":  "a b"}]', '[{"content":  "a b"}]'),
+        ("[1, 2", "[1, 2"),
+        ("[unclosed  text", "[unclosed text"),
+        ('{"a": "\\ud83d"}', '{"a": "\ufffd"}'),
+        (
+            [{"content": " a", "n": 1, "none": None, "list": [" b"]}],
+            [{"content": "a", "n": 1, "none": None, "list": ["b"]}],
+        ),
+        ({"a": " b"}, {"a": "b"}),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_texts_inside_lists_and_objects(before, after):
+    assert clean_value(before, Cleaning()) == after
+
+
+def test_white_space_is_decided_by_the_columns_where_it_is_left_open():
+    from septet.recipe.data import Clean
+
+    assert Cleaning.of(Clean()).whitespace is True
+    assert Cleaning.of(Clean(), layout=True).whitespace is False
+    assert Cleaning.of(Clean(whitespace=True), layout=True).whitespace is True
+    assert Cleaning.of(Clean(whitespace=False)).whitespace is False
+    assert Cleaning(**Clean().model_dump()).whitespace is True

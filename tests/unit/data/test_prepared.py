@@ -24,23 +24,6 @@ def files(tmp_path, rows):
     return {"train": str(tmp_path / "train.csv"), "test": str(tmp_path / "test.csv")}
 
 
-@pytest.fixture
-def opened(monkeypatch):
-    """The names of the files opened so far, whoever opens them."""
-    import sys
-
-    names: list[str] = []
-    active = [True]
-
-    def hook(event, args):
-        if active[0] and event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
-            names.append(os.fsdecode(args[0]))
-
-    sys.addaudithook(hook)
-    yield names
-    active[0] = False
-
-
 def test_unchanged_files_are_not_opened_again(files, recipe, tmp_path, opened):
     first = prepare(recipe(files), Run(tmp_path / "runs" / "a"))
     assert any(name.endswith("test.csv") for name in opened)  # the watch works

@@ -6,12 +6,12 @@ from sklearn import metrics as sk
 
 from septet import registry
 from septet.errors import UsageError
-from septet.metrics import Answers, compute, find, higher_is_better, num_rows
+from septet.metrics import Choices, compute, find, higher_is_better, names_of
 
 KINDS = ("plain", "absent", "never predicted", "unknown", "two", "one row", "perfect")
 
 
-def draw(kind: str, seed: int = 0) -> Answers:
+def draw(kind: str, seed: int = 0) -> Choices:
     rng = np.random.default_rng(seed)
     n, k = (1, 3) if kind == "one row" else (300, 2 if kind == "two" else 7)
     targets = rng.integers(0, k, n)
@@ -28,10 +28,10 @@ def draw(kind: str, seed: int = 0) -> Answers:
     if kind == "perfect":
         scores[np.arange(n), targets] += 5
     scores /= scores.sum(1, keepdims=True)
-    return Answers(np.arange(n), [f"l{i}" for i in range(k)], targets, scores)
+    return Choices(np.arange(n), [f"l{i}" for i in range(k)], targets, scores)
 
 
-def occurring(answers: Answers) -> list[int]:
+def occurring(answers: Choices) -> list[int]:
     return sorted({*answers.targets[answers.targets >= 0].tolist(), *answers.predicted.tolist()})
 
 
@@ -71,15 +71,15 @@ def test_log_loss_leaves_unknown_labels_out_and_says_so():
     known = np.flatnonzero(answers.targets >= 0)
     expected = sk.log_loss(answers.targets[known], answers.scores[known], labels=list(range(7)))
     assert compute(["log_loss"], answers)["log_loss"] == pytest.approx(expected)
-    assert num_rows("log_loss", answers) == len(known) < num_rows("accuracy", answers) == 300
+    assert answers.num_rows("log_loss") == len(known) < answers.num_rows("accuracy") == 300
 
 
 def test_a_certain_mistake_costs_36_nats():
-    answers = Answers(np.arange(1), ["a", "b"], np.array([1]), np.array([[1.0, 0.0]]))
+    answers = Choices(np.arange(1), ["a", "b"], np.array([1]), np.array([[1.0, 0.0]]))
     assert compute(["log_loss"], answers)["log_loss"] == pytest.approx(36.04, abs=0.01)
 
 
-@pytest.mark.parametrize("name", registry.names("metric"))
+@pytest.mark.parametrize("name", names_of("choices"))
 @pytest.mark.parametrize("kind", ["plain", "absent", "unknown", "two"])
 def test_weights_are_repeated_rows(name, kind):
     answers = draw(kind)
@@ -98,7 +98,7 @@ def test_weights_of_a_class_metric():
 
 
 def test_a_label_may_hold_brackets():
-    answers = Answers(np.arange(2), ["a", "b[1]"], np.array([0, 1]), np.eye(2))
+    answers = Choices(np.arange(2), ["a", "b[1]"], np.array([0, 1]), np.eye(2))
     assert compute(["recall[b[1]]"], answers) == {"recall[b[1]]": 1.0}
 
 
@@ -122,7 +122,8 @@ def test_metrics_are_registered_by_function_with_their_first_line():
     assert higher_is_better("f1") and not higher_is_better("log_loss") and higher_is_better("recall[x]")
 
 
-def test_a_metric_from_a_users_file(tmp_path):
+def test_a_metric_from_a_users_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_codes", {})  # forgotten afterwards
     file = tmp_path / "error_rate.py"
     file.write_text(
         "from septet.metrics import metric\nkind = 'metric'\n\n@metric(low=0, high=1, better='lower')\n"

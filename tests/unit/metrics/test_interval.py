@@ -3,15 +3,15 @@ import pytest
 from scipy.stats import binomtest
 
 from septet.errors import UsageError
-from septet.metrics import Answers, interval
+from septet.metrics import Choices, interval
 from septet.metrics.interval import compare, intervals, mcnemar
 
 
-def answers(accuracy: float, n: int = 400, k: int = 3, seed: int = 0) -> Answers:
+def answers(accuracy: float, n: int = 400, k: int = 3, seed: int = 0) -> Choices:
     rng = np.random.default_rng(seed)
     targets = np.random.default_rng(99).integers(0, k, n)
     given = np.where(rng.random(n) < accuracy, targets, (targets + 1) % k)
-    return Answers(np.arange(n), list("abcdefg"[:k]), targets, np.eye(k)[given] * 0.8 + 0.2 / k)
+    return Choices(np.arange(n), list("abcdefg"[:k]), targets, np.eye(k)[given] * 0.8 + 0.2 / k)
 
 
 def test_the_interval_of_accuracy_is_the_binomial_one():
@@ -46,7 +46,7 @@ def test_a_class_metric_rests_on_the_rows_of_the_class():
 
 
 def test_a_class_without_rows_has_value_zero_and_no_made_up_interval():
-    system = Answers(np.arange(4), ["a", "b", "never"], np.array([0, 1, 0, 1]), np.eye(3)[[0, 1, 1, 1]])
+    system = Choices(np.arange(4), ["a", "b", "never"], np.array([0, 1, 0, 1]), np.eye(3)[[0, 1, 1, 1]])
     found = intervals(["recall[never]"], system)[0]
     assert (found.value, found.low, found.high, found.n) == (0.0, 0.0, 0.0, 0)
 
@@ -60,7 +60,7 @@ def test_a_real_difference_is_found_and_chance_is_not():
 
 def test_pairing_makes_the_interval_narrower():
     first = answers(0.8, n=500)
-    second = Answers(first.rows, first.labels, first.targets, first.scores.copy())
+    second = Choices(first.rows, first.labels, first.targets, first.scores.copy())
     second.scores[:10] = np.roll(second.scores[:10], 1, axis=1)
     paired = compare("accuracy", first, second)
     alone = intervals(["accuracy"], first)[0]
@@ -99,7 +99,7 @@ def test_many_rows_and_classes_stay_within_memory():
     n, k = 12_284, 77
     scores = rng.dirichlet(np.ones(k) * 0.1, n)
     targets = np.where(rng.random(n) < 0.8, scores.argmax(1), rng.integers(0, k, n))
-    system = Answers(np.arange(n), [f"l{i}" for i in range(k)], targets, scores)
+    system = Choices(np.arange(n), [f"l{i}" for i in range(k)], targets, scores)
     import tracemalloc
 
     tracemalloc.start()

@@ -1,10 +1,10 @@
 """`report.html`: one file that loads nothing, holds no markup of the data's, and says what the files of the run say."""
 
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
+from reader import Reader, page_of
 
 import invented_run
 from septet.errors import UsageError
@@ -14,42 +14,6 @@ from septet.page.html import Html, table, tag, text
 from septet.page.report import write
 
 EVIL = "<script>alert(1)</script>"
-
-
-class Reader(HTMLParser):
-    """Collects tags, attributes and text; fails on tags that do not close in order."""
-
-    VOID = {"meta", "br", "hr"}
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-
-def page_of(run) -> Reader:
-    return Reader((run.path / "report.html").read_text())
 
 
 @pytest.fixture(scope="module", params=[2, 6, 77])

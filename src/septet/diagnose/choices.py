@@ -1,41 +1,24 @@
-"""Over- or underfitting, told from a run's own curves and scores, with the cause and one thing to change.
-
-`diagnose(run, recipe, scores)` gathers `Signs` and calls `judge(signs)`, which is pure. The rules, in their order:
+"""The rules where a row is answered with a label, in their order.
 
 - *Underfitting*: the model does worse on rows it was trained on than a baseline does on rows it never saw, or it took away less than a
   fifth of the labels' entropy. Cause: the loss blew up (rate too high), the rate is far below the method's usual one, or the run is too short.
 - *Overfitting*: the score on trained rows is far above the one on held-out rows, beyond the held-out interval, or somewhat above it while
   the validation loss has turned up. Cause: too few rows, too many epochs, or both.
-- *Healthy*: neither. That says nothing about whether the score is good enough; the baselines do.
-
-The artifact is the best checkpoint, so the scores speak of that one and the curves of the whole course.
+- *Healthy*: neither.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from septet.diagnose._change import SHORT_STEPS, fewer_epochs, higher_rate, longer_run, lower_rate, more_weights
+from septet.diagnose._diagnosis import Diagnosis, say, turned
 from septet.page.words import number
-from septet.report import Finding
-from septet.run import Run
-from septet.signs import Signs, gather
+from septet.signs import ChoiceSigns
 
-VERDICTS = ("overfitting", "underfitting")
-CAUSES = {
-    "lr-too-high": "the learning rate is too high",
-    "lr-too-low": "the learning rate is too low",
-    "too-short": "the run is too short",
-    "too-few-weights": "too few weights learn",
-    "no-signal": "the labels may not follow from the texts",
-    "too-little-data": "there is too little data",
-    "too-many-epochs": "it ran for too many epochs",
-}
 # found on planted runs of the quickstart and SST-2; docs/why.md, "Diagnosis"
 LEARNT = 0.2  # share of the labels' entropy that a run which learnt anything takes away
-SHORT_STEPS = 30
 SMALL_LR, LARGE_LR = 1 / 20, 20  # of the method's usual rate
 WIDE_GAP, GAP, NARROW_GAP = 0.2, 0.08, 0.05
 RISE, DECLINE = 0.15, 0.03
@@ -43,44 +26,7 @@ FEW_ROWS, FEW_A_LABEL = 200, 30
 MANY_EPOCHS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What is wrong with a fit, why, and what to change next (`change`, a `key=value` for the command line)."""
-
-    verdict: str
-    causes: list[str]
-    message: str
-    change: str = ""
-    advice: str = ""
-    evidence: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("verdict", "causes", "message", "change", "advice", "evidence")}
-
-    def finding(self) -> Finding | None:
-        """Return the diagnosis as a finding; None when healthy."""
-        if self.verdict == "healthy":
-            return None
-        return Finding(
-            self.verdict,
-            "warning",
-            self.message,
-            self.advice,
-            {"causes": self.causes, "change": self.change, **self.evidence},
-        )
-
-
-def diagnose(run: Run, recipe: Any, scores: Sequence[dict[str, Any]], *, tests: Sequence[str]) -> Diagnosis:
-    """Return the diagnosis of a run whose scores are known.
-
-    Args:
-        scores: lines of `scores.jsonl`.
-        tests: names of the test sets; the first is the one that counts, validation where there is none.
-    """
-    return judge(gather(run, recipe, scores, tests=tests))
-
-
-def judge(signs: Signs) -> Diagnosis:
+def judge(signs: ChoiceSigns) -> Diagnosis:
     """Return the diagnosis for these signs."""
     evidence = _evidence(signs)
     if _underfits(signs):
@@ -89,7 +35,7 @@ def judge(signs: Signs) -> Diagnosis:
         return Diagnosis(
             "underfitting",
             causes,
-            _say("Underfitting", causes, _facts_of_underfitting(signs)),
+            say("Underfitting", causes, _facts_of_underfitting(signs)),
             change,
             advice,
             evidence,
@@ -98,12 +44,12 @@ def judge(signs: Signs) -> Diagnosis:
         causes = _causes_of_overfitting(signs)
         change, advice = _less(signs, causes)
         return Diagnosis(
-            "overfitting", causes, _say("Overfitting", causes, _facts_of_overfitting(signs)), change, advice, evidence
+            "overfitting", causes, say("Overfitting", causes, _facts_of_overfitting(signs)), change, advice, evidence
         )
     return Diagnosis("healthy", [], _healthy(signs), evidence=evidence)
 
 
-def _underfits(signs: Signs) -> bool:
+def _underfits(signs: ChoiceSigns) -> bool:
     if signs.learnt < LEARNT:
         return True
     best = signs.best_baseline
@@ -113,7 +59,7 @@ def _underfits(signs: Signs) -> bool:
     return signs.train_score + max(0.02, margin) < best[1]
 
 
-def _overfits(signs: Signs) -> bool:
+def _overfits(signs: ChoiceSigns) -> bool:
     if signs.train_score is None:
         return False
     value, low, high = signs.tuned
@@ -123,11 +69,10 @@ def _overfits(signs: Signs) -> bool:
     return gap >= WIDE_GAP or (gap >= GAP and signs.rise >= RISE) or (gap >= NARROW_GAP and signs.decline >= DECLINE)
 
 
-def _causes_of_underfitting(signs: Signs) -> list[str]:
-    ratio = signs.lr / signs.usual_lr if signs.usual_lr else 1.0
-    if signs.blew_up or ratio >= LARGE_LR:
+def _causes_of_underfitting(signs: ChoiceSigns) -> list[str]:
+    if signs.blew_up or signs.lr_ratio >= LARGE_LR:
         return ["lr-too-high"]
-    if ratio <= SMALL_LR:
+    if signs.lr_ratio <= SMALL_LR:
         return ["lr-too-low", "too-short"] if signs.steps < SHORT_STEPS else ["lr-too-low"]
     if signs.steps < SHORT_STEPS or signs.still_falling:
         return ["too-short"]
@@ -139,7 +84,7 @@ def _causes_of_underfitting(signs: Signs) -> list[str]:
     return ["too-short"] if signs.method == "full" else ["too-few-weights"]
 
 
-def _causes_of_overfitting(signs: Signs) -> list[str]:
+def _causes_of_overfitting(signs: ChoiceSigns) -> list[str]:
     few = signs.train_rows < FEW_ROWS or signs.train_rows < FEW_A_LABEL * signs.num_labels
     turned = signs.rise >= 0.05 and signs.best_epoch <= 0.7 * signs.epochs
     idle = signs.epochs >= MANY_EPOCHS and signs.learnt_by <= 0.6 * signs.epochs
@@ -149,50 +94,35 @@ def _causes_of_overfitting(signs: Signs) -> list[str]:
     return causes or ["too-little-data"]
 
 
-def _more(signs: Signs, cause: str) -> tuple[str, str]:
+def _more(signs: ChoiceSigns, cause: str) -> tuple[str, str]:
     """Return the change and the advice for a run that learnt too little."""
-    usual = f"train.lr={signs.usual_lr:g}"
     if cause == "lr-too-high":
-        lower = min(signs.usual_lr, signs.lr / 10)
-        return (
-            f"train.lr={lower:g}",
-            f"a lower rate: train.lr={lower:g} (it was {signs.lr:g}; usual for {signs.method} is {signs.usual_lr:g})",
-        )
+        return lower_rate(signs)
     if cause == "lr-too-low":
-        higher = usual if signs.lr < signs.usual_lr / 2 else f"train.lr={signs.lr * 5:g}"
-        return higher, f"a higher rate: {higher} (it was {signs.lr:g}; usual for {signs.method} is {signs.usual_lr:g})"
+        return higher_rate(signs)
     if cause == "no-signal":
         return (
             "",
             "read some rows with their labels: do the texts say what the label says? The baselines learnt nothing either",
         )
     if cause == "too-few-weights":
-        return "method=full", f"let more weights learn: method=full (it was {signs.method})"
-    had = f"it had {signs.steps:,} updates, {signs.epochs:.2g} epochs"
-    if signs.max_steps is not None:
-        steps = max(3 * SHORT_STEPS, 2 * signs.steps)
-        return f"train.max_steps={steps}", f"a longer run: train.max_steps={steps}, or none ({had})"
-    per_epoch = signs.steps / signs.epochs if signs.epochs else signs.steps
-    epochs = max(3, math.ceil(2 * signs.epochs), math.ceil(3 * SHORT_STEPS / max(per_epoch, 1)))
-    return f"train.epochs={epochs}", f"a longer run: train.epochs={epochs} ({had})"
+        return more_weights(signs)
+    return longer_run(signs)
 
 
-def _less(signs: Signs, causes: list[str]) -> tuple[str, str]:
+def _less(signs: ChoiceSigns, causes: list[str]) -> tuple[str, str]:
     """Return the change and the advice for a run that learnt its rows by heart."""
     more_rows = f"more rows help most (there are {signs.train_rows:,} for {signs.num_labels} labels)"
     if "too-many-epochs" in causes:
-        epochs = max(1, math.ceil(min(signs.best_epoch, signs.learnt_by)))
-        change = f"train.epochs={epochs}"
-        return change, f"{change}, or train.early_stopping={{patience: 2}}" + (
-            f"; {more_rows}" if "too-little-data" in causes else ""
-        )
+        change, advice = fewer_epochs(min(signs.best_epoch, signs.learnt_by))
+        return change, advice + (f"; {more_rows}" if "too-little-data" in causes else "")
     best = signs.best_baseline
     if best is not None and best[0] == "features" and best[1] >= signs.tuned[0] and signs.method != "head":
         return "method=head", f"{more_rows}; until then method=head: frozen features do as well here"
     return "model.dropout=0.2", f"{more_rows}; until then model.dropout=0.2"
 
 
-def _facts_of_underfitting(signs: Signs) -> str:
+def _facts_of_underfitting(signs: ChoiceSigns) -> str:
     facts = f"{signs.steps:,} updates at a rate of {signs.lr:g} removed {max(0.0, signs.learnt):.0%} of the uncertainty about the label"
     best = signs.best_baseline
     if signs.train_score is not None:
@@ -204,28 +134,22 @@ def _facts_of_underfitting(signs: Signs) -> str:
     return facts
 
 
-def _facts_of_overfitting(signs: Signs) -> str:
+def _facts_of_overfitting(signs: ChoiceSigns) -> str:
     trained, held = (number(signs.metric, value, unit=True) for value in (signs.train_score or 0.0, signs.tuned[0]))
     facts = f"{signs.metric} is {trained} on trained rows and {held} on held-out ones ({signs.train_rows:,} rows, {signs.epochs:.3g} epochs)"
     if signs.rise >= 0.05:
-        facts += (
-            f"; the validation loss was lowest at epoch {signs.best_epoch:.3g} and ended {signs.rise:.0%} above that"
-        )
+        facts += f"; {turned(signs)}"
     return facts
 
 
-def _healthy(signs: Signs) -> str:
+def _healthy(signs: ChoiceSigns) -> str:
     held = number(signs.metric, signs.tuned[0], unit=True)
     if signs.train_score is None:
         return f"Healthy as far as the curves show: {signs.metric} is {held} on held-out rows; trained rows were not scored."
     return f"Healthy: {signs.metric} is {number(signs.metric, signs.train_score, unit=True)} on trained rows and {held} on held-out ones."
 
 
-def _say(verdict: str, causes: list[str], facts: str) -> str:
-    return f"{verdict}: {' and '.join(CAUSES[cause] for cause in causes)}. {facts[0].upper()}{facts[1:]}."
-
-
-def _evidence(signs: Signs) -> dict[str, Any]:
+def _evidence(signs: ChoiceSigns) -> dict[str, Any]:
     evidence = {
         "metric": signs.metric,
         "train": signs.train_score,

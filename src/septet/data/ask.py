@@ -1,0 +1,62 @@
+"""What the data stage asks of a task: its columns, and what of it decides the prepared rows.
+
+A task says its columns in `schema`. One whose columns the recipe may leave open has `needs_columns`, and `located`, which finds
+them in the first row of the training table. One whose rows have a form has `problems` (see `unusable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from septet import registry
+from septet.data.clean import Cleaning
+from septet.data.schema import Schema
+from septet.data.table import Table
+
+
+def task_of(recipe: Any, located: Mapping[str, str] | None = None) -> Any:
+    """Return the recipe's task.
+
+    Args:
+        located: option -> column, for options the recipe leaves open.
+    """
+    found = {f"task.{option}": (column, "found in the data") for option, column in (located or {}).items()}
+    recipe = recipe.filled(found) if found else recipe
+    return registry.part("task", recipe.task.name)(recipe.task)
+
+
+def schema_of(recipe: Any, task: Any) -> Schema | None:
+    """Return the columns; None where they are to be found in the data."""
+    return None if getattr(task, "needs_columns", False) else Schema.of(recipe, task)
+
+
+def locate(task: Any, table: Table) -> tuple[Any, dict[str, str]]:
+    """Return the task with the columns it finds in a table's first row, and these by their option.
+
+    Raises:
+        SeptetError: the task finds none.
+    """
+    found = task.located({column: values[0] for column, values in table.columns.items()})
+    before, after = task.options.model_dump(), found.options.model_dump()
+    return found, {option: column for option, column in after.items() if column != before[option]}
+
+
+def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
+    """Return what of a recipe decides the prepared data, as JSON values: nothing that only learning looks at.
+
+    Args:
+        schema: None where the columns are not found yet; then the whole block of the task, since any of it may name one.
+    """
+    data = recipe.data.model_dump(mode="json")
+    reads = [task.name, _sha256(task.name)]  # such a task looks at the rows, with code that may change
+    if schema is None:
+        return [data, recipe.task.model_dump(mode="json"), reads]
+    data["clean"]["whitespace"] = Cleaning.of(recipe.data.clean, layout=schema.layout).whitespace
+    own = [reads] if hasattr(task, "problems") else []
+    return [data, *schema.facts, getattr(recipe.task, "labels", None), *own]
+
+
+def _sha256(name: str) -> str | None:
+    """Return the hash of a task given with `--code`."""
+    return next((code.sha256 for code in registry.codes() if (code.kind, code.name) == ("task", name)), None)

@@ -1,0 +1,210 @@
+"""Prepared rows as examples: how long a row may be, what is cut, and what holds nothing to learn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from septet import registry
+from septet.data.schema import derived
+from septet.data.store import Prepared
+from septet.errors import DataError
+from septet.model import load, scratch
+from septet.progress import Listen, quiet
+from septet.recipe import Recipe
+from septet.report import Finding, Report
+from septet.tasks import Example
+
+ENCODE_LIMIT = 512
+# models whose positions begin behind the padding's index
+COUNT_FROM_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The rows of a run as examples, and what was decided on the way.
+
+    Args:
+        recipe: with what the rows say of its open values.
+        task: with what the rows taught it.
+        processor: the tokenizer.
+        config: of the model.
+        train: examples of train, in the order of its rows.
+        validation: examples of each row of validation.
+        validation_rows: those rows; the ones with nothing to learn are left out.
+        findings: what was left out or cut.
+    """
+
+    recipe: Recipe
+    task: Any
+    processor: Any
+    config: dict[str, Any]
+    train: list[Example]
+    validation: list[list[Example]]
+    validation_rows: list[dict[str, Any]]
+    findings: Report
+
+
+def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen = quiet) -> Encoded:
+    """Return the rows of train and validation as examples for the model of a folder.
+
+    Raises:
+        DataError: no row of train holds anything to learn.
+    """
+    rows = prepared.rows("train")
+    recipe = recipe.filled({f"task.{key}": (column, "found in the data") for key, column in prepared.located.items()})
+    shape = scratch.shape_of(recipe.model) if recipe.model.architecture else load.check_folder(folder)
+    task = _task(recipe, shape).learn(rows)
+    recipe = recipe.filled({**_from_task(task), **derived(task.schema)})
+    processor = task.input.processor(str(folder))
+    config = _config(recipe, task, folder, processor)
+    listen("progress", what="encode", done=0, total=len(rows))
+    found = task.encode(rows, processor)
+    examples = [example for each in found for example in each]
+    if not examples:
+        raise _nothing_to_learn(task, rows, processor)
+    recipe = recipe.filled(_from_data(recipe, config, examples, len(rows)) | task.derive(examples))
+    task = _task(recipe, shape).learn(rows, max_length=recipe.model.max_length)
+    found = _shorten(task, processor, rows, found)
+    train = [example for each in found for example in each]
+    validation_rows = prepared.rows("validation")
+    validation = task.encode(validation_rows, processor)
+    findings = Report()
+    findings.add(
+        _unlearned("train", task, rows, found, processor),
+        _unlearned("validation", task, validation_rows, validation, processor),
+        *_lengths(train, recipe.model.max_length),
+    )
+    listen("progress", what="encode", done=len(rows), total=len(rows))
+    return Encoded(
+        recipe,
+        task,
+        processor,
+        config,
+        train,
+        [each for each in validation if each],
+        [row for row, each in zip(validation_rows, validation, strict=True) if each],
+        findings,
+    )
+
+
+def longest(example: Example) -> int:
+    """Return the tokens that the model's limit of length is about: those of the longest side."""
+    return max(len(ids) for ids in example.inputs.values())
+
+
+def truncated(encoded: Sequence[Any]) -> tuple[int, int]:
+    """Return the rows that were cut and the tokens they lost."""
+    lost = [example.meta["truncated"] for examples in encoded for example in examples]
+    return sum(tokens > 0 for tokens in lost), sum(lost)
+
+
+def _task(recipe: Recipe, shape: dict[str, Any]) -> Any:
+    return registry.part("task", recipe.task.name)(recipe.task).suited(shape, recipe.folder)
+
+
+def _config(recipe: Recipe, task: Any, folder: Path, processor: Any) -> dict[str, Any]:
+    if recipe.model.architecture is None:
+        return load.check_folder(folder)
+    return scratch.config_of(recipe.model, next(iter(task.heads().values())), processor).to_dict()
+
+
+def _from_task(task: Any) -> dict[str, tuple[Any, str]]:
+    return {
+        "train.metric": (task.primary, f"the primary metric of {task.name}"),
+        "evaluate.metrics": (list(task.metrics), f"the metrics of {task.name}"),
+        "evaluate.baselines": (list(task.baselines), f"what {task.name} has to beat"),
+    }
+
+
+def _from_data(
+    recipe: Recipe, config: dict[str, Any], examples: list[Example], rows: int
+) -> dict[str, tuple[Any, str]]:
+    """Return what the examples of train say of the recipe's open values: dotted path -> value and reason."""
+    sizes = [longest(example) for example in examples]
+    limit = int(config.get("max_position_embeddings") or config.get("n_positions") or ENCODE_LIMIT)
+    if config.get("model_type") in COUNT_FROM_PADDING:
+        limit -= 1 + (1 if config.get("pad_token_id") is None else int(config["pad_token_id"]))
+    most, p99 = max(sizes), int(np.percentile(sizes, 99))
+    wanted = most if most <= 2 * p99 else p99
+    length = min(limit, max(8, -(-wanted // 8) * 8))
+    share = sum(size > length for size in sizes) / len(sizes)
+    batch = 16 if rows < 2000 else 32
+    updates = -(-rows // batch)
+    epochs = int(np.clip(round(600 / updates), 3, 10))
+    return {
+        "model.max_length": (
+            length,
+            f"the longest training row has {most} tokens, 99 % have at most {p99}; {f'{share:.2%} are' if share else 'none is'} cut"
+            + (f" (the model's limit is {limit})" if length == limit else ""),
+        ),
+        "train.batch": (batch, f"{rows:,} training rows: {updates:,} updates an epoch"),
+        "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
+    }
+
+
+def _shorten(task: Any, processor: Any, rows: list[Any], encoded: list[list[Example]]) -> list[list[Example]]:
+    """Encode again, with the limit, the rows that are longer than it."""
+    long = {i: row for i, row in enumerate(rows) if any(longest(e) > task.max_length for e in encoded[i])}
+    again = dict(zip(long, task.encode(list(long.values()), processor), strict=True))
+    return [again.get(i, each) for i, each in enumerate(encoded)]
+
+
+def _unlearned(split: str, task: Any, rows: list[Any], encoded: list[list[Example]], processor: Any) -> Finding | None:
+    """Return how many rows gave nothing to learn, and why."""
+    empty = [row for row, examples in zip(rows, encoded, strict=True) if not examples]
+    if not empty:
+        return None
+    reasons = Counter(task.refusal(row, processor) for row in empty)
+    shown = "; ".join(f"{count:,}: {reason}" for reason, count in reasons.most_common(5))
+    return Finding(
+        "nothing-to-learn",
+        "warning",
+        f"{split}: {len(empty):,} of {len(rows):,} rows hold nothing to learn and are left out. {shown}",
+        "raise model.max_length where answers are cut off, or look at these rows",
+        {"split": split, "rows": len(empty), "reasons": dict(reasons)},
+    )
+
+
+def _nothing_to_learn(task: Any, rows: list[Any], processor: Any) -> DataError:
+    """Return the error of rows that all hold nothing to learn."""
+    return DataError(
+        "No training row holds anything to learn.",
+        received=task.refusal(rows[0], processor) if rows else None,
+        hint="look at the columns of the task, and at model.max_length",
+    )
+
+
+def _lengths(examples: list[Example], max_length: int | None) -> list[Finding]:
+    """Return how many rows of train are cut, and by how much."""
+    rows, tokens = truncated([examples])
+    if not rows:
+        return []
+    share = rows / len(examples)
+    total = tokens + sum(e.size for e in examples)
+    return [
+        Finding(
+            "rows-truncated",
+            "warning" if share > 0.01 else "note",
+            f"{rows:,} of {len(examples):,} training rows ({share:.1%}) are longer than model.max_length={max_length}; {tokens:,} of {total:,} tokens are cut.",
+            "raise model.max_length if the ends of long rows matter",
+            {"rows": rows, "tokens": tokens},
+        )
+    ]

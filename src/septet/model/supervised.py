@@ -1,0 +1,65 @@
+"""The projection to the vocabulary, at the places that are learned only.
+
+Most tokens of a conversation are its prompt, which is not learned; projecting them to the vocabulary is work for nothing. The hidden
+states that reach the output embedding are cut to the learned places, so that loss and gradients are those of the whole
+projection. What a model does with its logits afterwards (a bias, a cap) works on what is left.
+
+Shapes: B rows, T tokens, H hidden, N learned places, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from septet.tasks import Batch
+
+
+def logits_at(model: Any, inputs: dict[str, torch.Tensor], places_N: torch.Tensor) -> torch.Tensor:
+    """Return (N, V) logits at the places of the flattened (B * T) outputs, by one call of the model.
+
+    Args:
+        model: a language model, with an encoder or without.
+        inputs: what it is called with.
+        places_N: int64 indices into the flattened places of its outputs.
+    """
+    head = model.get_output_embeddings()
+    handle = None if head is None else head.register_forward_pre_hook(_cut(places_N))
+    try:
+        logits = model(**inputs, use_cache=False).logits
+    finally:
+        if handle is not None:
+            handle.remove()
+    if logits.shape[0] == 1 and logits.shape[1] == len(places_N):
+        return logits[0]
+    # a model that has no output embedding of its own, or calls it otherwise
+    return logits.flatten(0, 1)[places_N]
+
+
+def row_starts(batch: Batch, width: int, device: torch.device) -> torch.Tensor:
+    """Return (B,) int64: where each row begins among the flattened places, padded to a width or laid end to end."""
+    import torch
+
+    if batch.layout is not None:
+        return batch.layout.firsts_B
+    return torch.arange(len(batch), device=device) * width
+
+
+def decoder_reads(model: Any, labels_BT: torch.Tensor, unlearned: int = -100) -> torch.Tensor:
+    """Return what a decoder reads beside an encoder: the labels one place later, behind its own first token."""
+    config = model.config
+    start = config.decoder_start_token_id
+    start = getattr(config, "pad_token_id", 0) if start is None else start
+    ids_BT = labels_BT.new_full(labels_BT.shape, start)
+    ids_BT[:, 1:] = labels_BT[:, :-1].masked_fill(labels_BT[:, :-1] == unlearned, config.pad_token_id or 0)
+    return ids_BT
+
+
+def _cut(places_N: torch.Tensor) -> Any:
+    def cut(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden_BTH, *rest = args
+        return hidden_BTH.flatten(0, -2)[places_N][None], *rest
+
+    return cut
