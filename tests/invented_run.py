@@ -288,6 +288,7 @@ class Writer:
         from languages import tokenizer  # imports torch, which labels do without
 
         self.processor = tokenizer()
+        self.processor.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 
     def measure(self, encoded: Any) -> list[Prediction]:
         return [self._measured(example) for (example,) in encoded]

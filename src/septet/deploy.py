@@ -146,7 +146,7 @@ def verification_rows(run: Run, count: int, *, code: Sequence[str] = ()) -> list
     found: list[dict[str, str]] = []
     for row in prepared.rows(split):
         text = {column: row[column] for column in task.texts}
-        if not task.prompts([text], processor)[0][0].meta["truncated"]:
+        if not any(example.meta["truncated"] for example in task.prompts([text], processor)[0]):
             found.append(text)
         if len(found) == count:
             break

@@ -14,6 +14,7 @@ from septet import registry
 from septet.data.schema import derived
 from septet.data.store import Prepared
 from septet.errors import DataError
+from septet.inputs.chat import Chat
 from septet.model import load, scratch
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -91,6 +92,8 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         _unlearned("train", task, rows, found, processor),
         _unlearned("validation", task, validation_rows, validation, processor),
         *_lengths(train, recipe.model.max_length),
+        _cut_answers(train, recipe.model.max_length),
+        _endless(task, processor, config),
     )
     listen("progress", what="encode", done=len(rows), total=len(rows))
     return Encoded(
@@ -114,6 +117,12 @@ def truncated(encoded: Sequence[Any]) -> tuple[int, int]:
     """Return the rows that were cut and the tokens they lost."""
     lost = [example.meta["truncated"] for examples in encoded for example in examples]
     return sum(tokens > 0 for tokens in lost), sum(lost)
+
+
+def learns_no_end(task: Any, processor: Any, config: dict[str, Any]) -> bool:
+    """Return whether a model without an encoder is taught answers that end with no token it could stop at."""
+    decoder = isinstance(task.input, Chat) and not config.get("is_encoder_decoder")
+    return decoder and not task.input.learns_to_stop(processor)
 
 
 def _task(recipe: Recipe, shape: dict[str, Any]) -> Any:
@@ -208,3 +217,36 @@ def _lengths(examples: list[Example], max_length: int | None) -> list[Finding]:
             {"rows": rows, "tokens": tokens},
         )
     ]
+
+
+def _cut_answers(examples: list[Example], max_length: int | None) -> Finding | None:
+    """Return how many answers of train lose their end, and how many learned tokens go with it."""
+    cut = [example for example in examples if example.meta.get("lost")]
+    if not cut:
+        return None
+    rows, tokens = len({example.row for example in cut}), sum(example.meta["lost"] for example in cut)
+    share = tokens / (tokens + sum(_learned(example) for example in examples))
+    return Finding(
+        "answers-cut",
+        "warning" if share > 0.01 else "note",
+        f"{rows:,} of {len({example.row for example in examples}):,} training rows lose the end of an answer to "
+        f"model.max_length={max_length}: {tokens:,} tokens, {share:.1%} of all that would be learned.",
+        "raise model.max_length: an answer without its end teaches no end",
+        {"rows": rows, "tokens": tokens, "share": share},
+    )
+
+
+def _learned(example: Example) -> int:
+    labels = example.inputs.get("labels")
+    return sum(example.inputs["supervised"]) if labels is None else len(labels)
+
+
+def _endless(task: Any, processor: Any, config: dict[str, Any]) -> Finding | None:
+    if not learns_no_end(task, processor, config):
+        return None
+    return Finding(
+        "answer-never-ends",
+        "warning",
+        "Answers end with no token that the model could stop at: it will not learn to stop, and writes on to task.decode.max_new_tokens.",
+        "a chat template that ends answers with EOS or a mark of its own, such as task.template=plain",
+    )

@@ -212,6 +212,9 @@ def run_all(
     journey.stages["evaluate"] = evaluating(opened, listen=listen)
     listen("stage", name="deploy")
     journey.stages["deploy"] = deploying(opened, listen=listen)
+    if not answers_rows(opened):
+        listen("note", text="this task answers no rows yet: there is nothing to serve or to watch")
+        return journey
     listen("stage", name="serve")
     journey.stages["serve"] = Served(smoke(opened, _smoke_rows(opened)))
     listen("stage", name="monitor")
@@ -282,6 +285,13 @@ def _data_name(recipe: Recipe) -> str:
         return recipe.data.hub.path.rstrip("/").split("/")[-1]
     files = recipe.data.files("train")
     return Path(files[0]).name.split(".")[0] if files else "data"
+
+
+def answers_rows(run: Run) -> bool:
+    """Whether the model of a run can be asked."""
+    from septet.model.artifact import read_task
+
+    return read_task(run.model).answers_rows
 
 
 def _smoke_rows(run: Run) -> list[Any]:

@@ -33,6 +33,9 @@ from septet.run import Run
 from septet.setup import Setup, build, set_up
 from septet.watch.profile import write as write_profile
 
+# validation rows that answers are written to for the profile: enough for the tests of drift, and soon done
+PROFILED_TEXTS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -318,11 +321,11 @@ def _finish(course: Course) -> Trained:
     costs = _costs(course)
     run.write_json("costs.json", costs)
     _write_model(run, setup, weights, card.text(setup, best, costs))
-    predictions = Predictor.load(run.model, device=str(setup.device)).predict(
-        setup.prepared.rows("validation"), embed=True
-    )
-    write_profile(run.model, predictions)
-    seal(run.model)
+    if setup.task.answers_rows:
+        rows = setup.prepared.rows("validation")
+        rows = rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
+        write_profile(run.model, Predictor.load(run.model, device=str(setup.device)).predict(rows, embed=True))
+        seal(run.model)
     run.event("trained", step=state.step, stopped=course.stopped)
     run.finish()
     return Trained(run, state.step, best, costs, course.stopped)

@@ -19,6 +19,7 @@ TASKS = {
         ({"prompt": "text", "answer": "text", "instruction": "label", "template": "chatml"}, texts()),
     ],
 }
+TASKS["pretrain"] = [({"text": "text"}, texts()), ({"text": "text", "objective": "causal"}, texts(13))]
 METHODS = {
     "layers": [{}, {"count": 1}, {"names": ["*layer.1*"]}],
     "lora": [{}, {"rank": 2, "alpha": 8.0, "targets": ["query", "value"]}],

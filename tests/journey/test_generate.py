@@ -131,7 +131,11 @@ def test_rows_cut_to_nothing_are_counted(tmp_path):
 
 def test_malformed_rows_are_counted(tmp_path):
     source = recipe(tmp_path, "llama")
-    odd = [{"messages": []}, {"messages": [{"role": "alien", "content": "x"}]}, {"messages": [{"role": "user", "content": "x"}]}]
+    odd = [
+        {"messages": []},
+        {"messages": [{"role": "alien", "content": "x"}]},
+        {"messages": [{"role": "user", "content": "x"}]},
+    ]
     good = [
         {"messages": [{"role": "user", "content": r["question"]}, {"role": "assistant", "content": r["reply"]}]}
         for r in ROWS
@@ -154,7 +158,9 @@ def test_sampling_repeats_and_beams_differ_from_greedy(tmp_path):
     greedy = septet.load(tmp_path / "greedy").predict([{"question": "Where is parcel 7?"}])[0].value
     sampled = dict(source, task={**source["task"], "decode": {"max_new_tokens": 12, "temperature": 3.0}})
     train(sampled, run=tmp_path / "sampled")
-    first, again = (septet.load(tmp_path / "sampled").predict([{"question": "Where is parcel 7?"}])[0].value for _ in "ab")
+    first, again = (
+        septet.load(tmp_path / "sampled").predict([{"question": "Where is parcel 7?"}])[0].value for _ in "ab"
+    )
     assert first == again != greedy
     config = json.loads((tmp_path / "sampled" / "model" / "generation_config.json").read_text())
     assert (config["do_sample"], config["temperature"], config["max_new_tokens"]) == (True, 3.0, 12)

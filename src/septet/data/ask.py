@@ -1,7 +1,8 @@
 """What the data stage asks of a task: its columns, and what of it decides the prepared rows.
 
 A task says its columns in `schema`. One whose columns the recipe may leave open has `needs_columns`, and `located`, which finds
-them in the first row of the training table. One whose rows have a form has `problems` (see `unusable`).
+them in the first row of the training table; what else its `schema` says holds before. One whose rows have a form has `problems`
+(see `unusable`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ def schema_of(recipe: Any, task: Any) -> Schema | None:
     return None if getattr(task, "needs_columns", False) else Schema.of(recipe, task)
 
 
+def reads_documents(recipe: Any) -> bool:
+    """Whether a `.txt` file is plain text: the rows of the recipe's task are documents, or the recipe says so of every file."""
+    return recipe.data.format == "text" or task_of(recipe).schema.documents
+
+
 def locate(task: Any, table: Table) -> tuple[Any, dict[str, str]]:
     """Return the task with the columns it finds in a table's first row, and these by their option.
 
@@ -49,6 +55,8 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         schema: None where the columns are not found yet; then the whole block of the task, since any of it may name one.
     """
     data = recipe.data.model_dump(mode="json")
+    if data["documents"] is None:
+        del data["documents"]  # younger than data that were prepared without it
     reads = [task.name, _sha256(task.name)]  # such a task looks at the rows, with code that may change
     if schema is None:
         return [data, recipe.task.model_dump(mode="json"), reads]

@@ -122,14 +122,17 @@ def check_balance(draft: Draft) -> None:
 
 
 def check_sizes(draft: Draft) -> None:
-    """Report splits with no rows or few, splits that are not there, and texts of unusual length."""
+    """Report splits with no rows or few, splits that are not there, and texts of unusual length.
+
+    Neither few rows nor long ones are told of documents, which are cut into windows.
+    """
     for split, rows in list(draft.splits.items()):
         if not len(rows):
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in draft.ledger[split].dropped.items())
             why = f" ({draft.ledger[split].read:,} read; dropped: {reasons})" if reasons else ""
-            fix = "look at the other findings" if reasons else f"add rows, or a larger data.split.{split.split('.')[0]}"
+            fix = "look at the other findings" if reasons else _more_rows(draft, split)
             draft.find("no-rows", "blocker", message=f"{split} has no rows{why}.", fix=fix, evidence={"split": split})
-        elif len(rows) < (FEW_TRAIN if split == "train" else FEW_SCORED):
+        elif not draft.schema.documents and len(rows) < (FEW_TRAIN if split == "train" else FEW_SCORED):
             level = "warning" if split == "train" else "note"
             share_of_one = f"one row is {100 / len(rows):.1f} points of accuracy, so " if draft.schema.classes else ""
             cost = (
@@ -144,7 +147,8 @@ def check_sizes(draft: Draft) -> None:
                 fix="collect more rows",
                 evidence={"split": split, "rows": len(rows)},
             )
-        _check_lengths(draft, split, rows=rows)
+        if not draft.schema.documents:
+            _check_lengths(draft, split, rows=rows)
     if not len(draft.splits["train"]):
         return
     if "validation" not in draft.splits:
@@ -161,6 +165,13 @@ def check_sizes(draft: Draft) -> None:
             message="There is no test split: the scores are those of validation, which also chose the checkpoint.",
             fix="data.split.test: 0.1, or data.test: FILE",
         )
+
+
+def _more_rows(draft: Draft, split: str) -> str:
+    name = split.split(".")[0]
+    if draft.schema.documents:
+        return f"name more documents, cut them smaller (data.documents: paragraph), or give data.{name}"
+    return f"add rows, or a larger data.split.{name}"
 
 
 def _check_spelling(draft: Draft) -> None:

@@ -18,10 +18,11 @@ from typing import Any
 
 from septet.data.rows import Rows
 
-_SPACES = str.maketrans(dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x1f\x85", " "))
+_SPACES = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
 _CONTROL = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 )
+_JOINERS = "\u200c\u200d"
 _STRAY_JOINER = re.compile(r"(?<!\S)[\u200c\u200d]+|[\u200c\u200d]+(?!\S)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -123,12 +124,18 @@ def _clean(text: str, cleaning: Cleaning, *, kinds: set[str]) -> str:
     if cleaning.unicode != "none" and not text.isascii():
         text = _note(kinds, "unicode", before=text, after=unicodedata.normalize(cleaning.unicode, text))  # type: ignore[arg-type]
     if cleaning.control and not printable:
-        text = _note(
-            kinds, "control", before=text, after=_STRAY_JOINER.sub("", _CONTROL.sub("", text.translate(_SPACES)))
-        )
+        text = _note(kinds, "control", before=text, after=_without_control(text))
     if cleaning.whitespace:
         text = _note(kinds, "whitespace", before=text, after=" ".join(text.split()))
     return text
+
+
+def _without_control(text: str) -> str:
+    for space in _SPACES:
+        text = text.replace(space, " ")
+    text = _CONTROL.sub("", text)
+    # a long document is searched for one character much faster than for a pattern that looks around
+    return _STRAY_JOINER.sub("", text) if any(joiner in text for joiner in _JOINERS) else text
 
 
 def _note(kinds: set[str], kind: str, *, before: str, after: str) -> str:

@@ -1,4 +1,4 @@
-"""Raw files: finding them, reading their bytes, unpacking gzip, decoding.
+"""Raw files: finding them, reading their bytes, unpacking gzip, xz and zstd, decoding.
 
 A path in a recipe is a file, a folder (its tables, sorted by name), a pattern with `*`, or a list of these. Bytes are
 read once and hashed on the way. Left out: URLs and archives; the messages say what to do instead.
@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from septet.data.table import Stamp
@@ -28,7 +28,8 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-GZIP = b"\x1f\x8b"
+PACKED = (".gz", ".xz", ".zst")
+MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 RATIO, FREE_BYTES = 200, 50_000_000  # real text packs 3 to 20 times; a bomb a thousand times
 _CHUNK = 1 << 20
 _SPLITS = {
@@ -43,14 +44,17 @@ _SPLITS = {
 }
 
 
-def find_files(source: str | Path | Sequence[str | Path]) -> list[Path]:
+def find_files(source: str | Path | Sequence[str | Path], *, plain: bool = False) -> list[Path]:
     """Return the files a source names, in order.
+
+    Args:
+        plain: `.txt` files are plain text, and so a folder's are read too.
 
     Raises:
         UsageError: one is missing, or a folder holds no table.
     """
     if isinstance(source, (list, tuple)):
-        return [path for item in source for path in find_files(item)]
+        return [path for item in source for path in find_files(item, plain=plain)]
     text = str(source)  # type: ignore[arg-type]
     if "://" in text:
         raise UsageError(
@@ -60,7 +64,7 @@ def find_files(source: str | Path | Sequence[str | Path]) -> list[Path]:
         )
     path = Path(text).expanduser()
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, plain=plain)
     if path.exists():
         return [path]
     if "*" in path.name and path.parent.is_dir():
@@ -70,19 +74,20 @@ def find_files(source: str | Path | Sequence[str | Path]) -> list[Path]:
     raise _missing(path)
 
 
-def format_of(path: Path) -> str:
+def format_of(path: Path, *, plain: bool = False) -> str:
     """Return the format a file's name says.
+
+    Args:
+        plain: a `.txt` file is plain text and no CSV.
 
     Raises:
         RecipeError: the ending is none of those read here.
     """
-    suffixes = [s.lower() for s in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    name = FORMATS.get(suffixes[-1]) if suffixes else None
+    ending = _ending(path)
+    name = "text" if plain and ending == ".txt" else FORMATS.get(ending)
     if name is None:
-        excel = suffixes and suffixes[-1] in (".xlsx", ".xls", ".ods")
-        hint = "save the sheet as CSV (UTF-8)" if excel else "data.format: csv   (or tsv, json, jsonl, parquet)"
+        excel = ending in (".xlsx", ".xls", ".ods")
+        hint = "save the sheet as CSV (UTF-8)" if excel else "data.format: csv   (or tsv, json, jsonl, parquet, text)"
         raise RecipeError(
             "The file's ending does not say its format.", where=shown(path), received=path.name, hint=hint
         )
@@ -90,18 +95,19 @@ def format_of(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> tuple[bytes, Stamp]:
-    """Return a file's bytes, unpacked when it is gzip, and its stamp (taken before reading).
+    """Return a file's bytes, unpacked when it is gzip, xz or zstd, and its stamp (taken before reading).
 
     Raises:
-        DataError: the file is empty, a damaged gzip, an archive, or unpacks to far more than real data do.
+        DataError: the file is empty, damaged, an archive, or unpacks to far more than real data do.
     """
     status = path.stat()
     raw = path.read_bytes()
     stamp = Stamp(str(path.resolve()), status.st_size, status.st_mtime_ns, hashlib.sha256(raw).hexdigest())
     if not raw:
         raise DataError("The file is empty.", where=shown(path))
-    if raw[:2] == GZIP:
-        raw = _unpack(raw, path)
+    packing = next((name for magic, name in MAGIC.items() if raw.startswith(magic)), None)
+    if packing is not None:
+        raw = _unpack(raw, path, packing=packing)
     if raw[:4] == b"PK\x03\x04":
         raise DataError(
             "The file is a zip archive or a spreadsheet, not a table of text.",
@@ -152,14 +158,15 @@ def shown(path: Path) -> str:
     return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(path)
 
 
-def _folder(folder: Path) -> list[Path]:
+def _folder(folder: Path, *, plain: bool) -> list[Path]:
     found = [
         p
         for p in sorted(folder.iterdir())
-        if p.is_file() and p.name[0] not in "._" and _ending(p) in FORMATS and _ending(p) != ".txt"
+        if p.is_file() and p.name[0] not in "._" and _ending(p) in FORMATS and (plain or _ending(p) != ".txt")
     ]
     if not found:
-        raise UsageError("The folder holds no table (csv, tsv, json, jsonl, parquet; .gz too).", where=shown(folder))
+        kinds = "csv, tsv, json, jsonl, parquet" + (", txt" if plain else "")
+        raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder))
     splits = {
         _SPLITS[word]
         for p in found
@@ -175,7 +182,8 @@ def _folder(folder: Path) -> list[Path]:
 
 
 def _ending(path: Path) -> str:
-    return Path(path.name[:-3]).suffix.lower() if path.name.lower().endswith(".gz") else path.suffix.lower()
+    inner = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return inner.suffix.lower()
 
 
 def _missing(path: Path) -> UsageError:
@@ -192,23 +200,54 @@ def _missing(path: Path) -> UsageError:
     )
 
 
-def _unpack(raw: bytes, path: Path) -> bytes:
+def _unpack(raw: bytes, path: Path, *, packing: str) -> bytes:
     limit = max(FREE_BYTES, RATIO * len(raw))
     out = io.BytesIO()
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
-            while chunk := packed.read(_CHUNK):
-                if out.tell() + len(chunk) > limit:
-                    raise DataError(
-                        f"The gzip file unpacks to more than {RATIO} times its size; that is no table.",
-                        where=shown(path),
-                        hint="unpack it yourself if you trust it",
-                    )
-                out.write(chunk)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        for chunk in _unxz(raw) if packing == "xz" else _unstream(raw, packing):
+            if out.tell() + len(chunk) > limit:
+                raise DataError(
+                    f"The {packing} file unpacks to more than {RATIO} times its size; that is no real text.",
+                    where=shown(path),
+                    hint="unpack it yourself if you trust it",
+                )
+            out.write(chunk)
+    except (EOFError, zlib.error, OSError) as error:
         raise DataError(
-            f"The gzip file is damaged or cut short ({error}).", where=shown(path), hint="copy or download it again"
+            f"The {packing} file is damaged or cut short ({error}).",
+            where=shown(path),
+            hint="copy or download it again",
         ) from None
     if not out.tell():
         raise DataError("The file is empty.", where=shown(path))
     return out.getvalue()
+
+
+def _unstream(raw: bytes, packing: str) -> Iterator[bytes]:
+    if packing == "gzip":
+        stream = gzip.GzipFile(fileobj=io.BytesIO(raw))
+    else:
+        import pyarrow as pa
+
+        stream = pa.input_stream(io.BytesIO(raw), compression=packing)
+    with stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+
+
+def _unxz(raw: bytes) -> Iterator[bytes]:
+    """Yield what xz data hold, all streams of them; `lzma.LZMAFile` would be silent about one that is damaged after the first."""
+    import lzma  # not every Python is built with it
+
+    while raw:
+        unpacker, fed = lzma.LZMADecompressor(lzma.FORMAT_XZ), raw
+        while not unpacker.eof:
+            try:
+                chunk = unpacker.decompress(fed, _CHUNK)
+            except lzma.LZMAError as error:
+                raise EOFError(error) from None
+            if not chunk and unpacker.needs_input:
+                raise EOFError("the end is missing")
+            fed = b""
+            yield chunk
+        raw = unpacker.unused_data.lstrip(b"\0")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from septet.data.ask import task_of
+from septet.data.ask import reads_documents, task_of
 from septet.data.clean import Cleaning, clean_rows
 from septet.data.read import Reading, read
 from septet.data.rows import Rows, row_ids
@@ -76,7 +76,8 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     """
     schema, task = prepared.schema, task_of(recipe, prepared.located)
     name = Path(source).name if isinstance(source, (str, Path)) else "data"
-    reading = Reading("auto", recipe.data.encoding, recipe.data.delimiter)
+    data = recipe.data
+    reading = Reading("auto", data.encoding, data.delimiter, reads_documents(recipe), data.documents)
     rows = schema.extract(read(source, reading=reading, name=name), without_group=True)
     clean_rows(rows, Cleaning.of(recipe.data.clean, layout=schema.layout), classes=schema.classes)
     rows, dropped = _scorable(rows, schema, task)

@@ -1,7 +1,7 @@
-"""Read any table: CSV, TSV, JSON, JSON lines, Parquet, .gz of the text ones, folders and lists of these, or memory.
+"""Read any table: CSV, TSV, JSON, JSON lines, Parquet, plain text, packed (.gz, .xz, .zst), folders and lists of these, or memory.
 
 `read("tickets.csv").rows()` gives dicts with every value as written: the text "NA" stays text. Errors name the file and
-the line. The formats live in `delimited`, `jsonl` and `parquet`; tables in memory in `memory`, hub data in `hub`.
+the line. The formats live in `delimited`, `jsonl`, `parquet` and `documents` (plain text); tables in memory in `memory`, hub data in `hub`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septet.data import delimited, jsonl, parquet
+from septet.data import delimited, documents, jsonl, parquet
 from septet.data.files import decode, find_files, format_of, read_bytes, shown
 from septet.data.memory import read_memory
 from septet.data.table import Part, Table, concatenate, require_columns
@@ -19,11 +19,20 @@ from septet.data.table import Part, Table, concatenate, require_columns
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How files are read: `format` (auto: from the ending), `encoding`, `delimiter` (None: detected)."""
+    """How files are read.
+
+    Args:
+        format: auto: from the ending.
+        delimiter: None: detected.
+        plain: whether `.txt` is plain text, not CSV, where the ending says the format.
+        documents: how plain text is cut into documents; see `documents.parse`.
+    """
 
     format: str = "auto"
     encoding: str = "utf-8"
     delimiter: str | None = None
+    plain: bool = False
+    documents: str | None = None
 
 
 def read(
@@ -42,7 +51,7 @@ def read(
         DataError: a file cannot be read as its format; names file and line.
     """
     if isinstance(source, (str, Path)) or _are_paths(source):
-        paths = find_files(source)
+        paths = find_files(source, plain=reading is not None and reading.plain)
         return concatenate([read_file(path, reading=reading, columns=columns) for path in paths])
     table = read_memory(source, name, columns=list(columns) if columns else None)
     require_columns(list(table.columns), dict(columns or {}), where=name)
@@ -52,7 +61,7 @@ def read(
 def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[str, str] | None = None) -> Table:
     """Return the table of one file; see `read`."""
     reading = reading or Reading()
-    kind = reading.format if reading.format != "auto" else format_of(path)
+    kind = reading.format if reading.format != "auto" else format_of(path, plain=reading.plain)
     name = shown(path)
     raw, stamp = read_bytes(path)
     lines: Sequence[int] | None = None
@@ -64,6 +73,9 @@ def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[st
             found, lines = jsonl.parse_lines(text, name)
         elif kind == "json":
             found, lines = jsonl.parse(text, name)
+        elif kind == "text":
+            parsed, lines = documents.parse(text, reading.documents)
+            found = dict(parsed)
         else:
             parsed, lines = delimited.parse(
                 text, name, delimiter=reading.delimiter or ("\t" if kind == "tsv" else None)

@@ -32,6 +32,7 @@ class Schema:
         required: of the texts, those that must not be empty; all of them where nothing is given.
         keys: column -> the recipe key that names it, for messages; what is missing is filled.
         layout: whether white space is part of the text, as in text that is generated.
+        documents: whether rows are documents, of any length: they come from plain text too, and are cut into windows to be learned.
     """
 
     texts: tuple[str, ...]
@@ -41,6 +42,7 @@ class Schema:
     required: tuple[str, ...] = None  # type: ignore[assignment]
     keys: Mapping[str, str] = field(default_factory=dict)
     layout: bool = False
+    documents: bool = False
 
     def __post_init__(self) -> None:
         names = dict.fromkeys(self.texts, "task.text")
@@ -91,7 +93,8 @@ class Schema:
     def facts(self) -> list[Any]:
         """What decides the prepared rows, as JSON values; the group is the recipe's."""
         usual = replace(Schema(self.texts, self.label), group=self.group)
-        own = [] if self == usual else [{k: v for k, v in asdict(self).items() if k not in ("texts", "label", "group")}]
+        left_out = ("texts", "label", "group") + (() if self.documents else ("documents",))
+        own = [] if self == usual else [{k: v for k, v in asdict(self).items() if k not in left_out}]
         return [list(self.texts), self.label, *own]
 
     def extract(self, table: Table, *, without_group: bool = False) -> Rows:
@@ -138,7 +141,8 @@ class Schema:
 
 def derived(schema: Schema) -> dict[str, tuple[Any, str]]:
     """Return what the columns say of a recipe's open values: dotted path -> value and reason."""
-    why = "white space is part of text that is generated" if schema.layout else "tokenizers ignore it anyway"
+    learned = "learned" if schema.documents else "generated"
+    why = f"white space is part of text that is {learned}" if schema.layout else "tokenizers ignore it anyway"
     return {"data.clean.whitespace": (not schema.layout, why)}
 
 

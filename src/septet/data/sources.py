@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from septet.data.ask import reads_documents
 from septet.data.draft import is_test
-from septet.data.files import find_files
+from septet.data.files import find_files, format_of
 from septet.data.hub import read_hub
 from septet.data.read import Reading, read
 from septet.data.rows import Rows
@@ -23,10 +24,11 @@ IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a ta
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One split's source: `paths`, or a `table` in memory, or the split `hub_split` of the hub data set at `hub`."""
+    """One split's source: `paths` (`plain`: of which `.txt` is plain text), a `table` in memory, or the split `hub_split` at `hub`."""
 
     split: str
     paths: tuple[Path, ...] = ()
+    plain: bool = False
     table: Any = None
     hub: str | None = None
     hub_split: str = ""
@@ -53,7 +55,7 @@ class Source:
         if self.table is not None:
             return read(self.table, columns=everything, name=self.split)
         data = recipe.data
-        reading = Reading(data.format, data.encoding, data.delimiter)
+        reading = Reading(data.format, data.encoding, data.delimiter, self.plain, data.documents)
         return read(list(self.paths), reading=reading, columns=everything)
 
 
@@ -62,19 +64,19 @@ def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[S
 
     Raises:
         UsageError: a file is missing, or `tables` has a split that does not exist.
-        RecipeError: a sample is asked of a split that is not given.
+        RecipeError: a sample is asked of a split that is not given, or plain text is to be cut and there is none.
     """
     found = _from_memory(tables or {})
-    data = recipe.data
+    data, plain = recipe.data, reads_documents(recipe)
     for split in ("train", "validation"):
         value = getattr(data, split)
         if split not in found and value is not None:
-            found[split] = _from_files(split, value, recipe=recipe)
+            found[split] = _from_files(split, value, recipe=recipe, plain=plain)
     tests = data.test if isinstance(data.test, dict) else {} if data.test is None else {"": data.test}
     for name, value in tests.items():
         split = f"test.{name}" if name else "test"
         if split not in found:
-            found[split] = _from_files(split, value, recipe=recipe)
+            found[split] = _from_files(split, value, recipe=recipe, plain=plain)
     for split, hub_split in (data.hub.splits if data.hub is not None else {}).items():
         if split not in ("train", "validation") and not is_test(split):
             raise RecipeError(
@@ -87,6 +89,7 @@ def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[S
     if "train" not in found:
         raise UsageError("There are no rows to train on.", hint="data.train: FILE, or tables={'train': …} from Python")
     _check_sample(data.sample, set(found))
+    _check_documents(data, found.values())
     return sorted(found.values(), key=lambda s: (is_test(s.split), s.split != "train"))
 
 
@@ -103,13 +106,13 @@ def _from_memory(tables: Mapping[str, Any]) -> dict[str, Source]:
     return {split: Source(split, table=table) for split, table in tables.items() if table is not None}
 
 
-def _from_files(split: str, value: Any, *, recipe: Any) -> Source:
+def _from_files(split: str, value: Any, *, recipe: Any, plain: bool) -> Source:
     names = [value] if isinstance(value, str) else list(value)
     if IN_MEMORY in names:
         raise UsageError(
             f"The recipe's {split} rows were a table in memory.", hint=f"give them again: tables={{'{split}': table}}"
         )
-    return Source(split, paths=tuple(find_files([recipe.path(name) for name in names])))
+    return Source(split, paths=tuple(find_files([recipe.path(name) for name in names], plain=plain)), plain=plain)
 
 
 def _hub_path(recipe: Any) -> str:
@@ -126,3 +129,15 @@ def _check_sample(sample: Any, given: set[str]) -> None:
                 f"data.sample.{split} draws from a {split} split that is given; here it is cut from train.",
                 hint=f"give data.{split}, or set its size with data.split.{split}",
             )
+
+
+def _check_documents(data: Any, sources: Iterable[Source]) -> None:
+    if data.documents is None:
+        return
+    files = [(path, source.plain) for source in sources for path in source.paths]
+    if not any(data.format == "text" or format_of(path, plain=plain) == "text" for path, plain in files):
+        raise RecipeError(
+            "data.documents would be ignored: no plain text is read.",
+            received=data.documents,
+            hint="remove data.documents; or data.format: text, where the files are plain text",
+        )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from septet.engine import schedule
@@ -87,14 +88,19 @@ class Examples:
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         epoch, indices = self.planner.group(step)
-        return epoch, [self._batch(micro) for micro in self.planner.micro_batches(indices)]
+        return epoch, [self._batch(micro, epoch) for micro in self.planner.micro_batches(indices)]
 
-    def _batch(self, micro: Any) -> Batch:
+    def _batch(self, micro: Any, epoch: int) -> Batch:
         chosen = [self.examples[i] for i in micro]
+        if self.task.draws:
+            chosen = [self.task.draw(e, self._rng(epoch, e.row), self.processor) for e in chosen]
         batch = self.task.collate(chosen, self.processor, self.planner.length)
         batch.meta = [{"size": e.size} for e in chosen]
         batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
         return batch if self.unpadder is None else self.unpadder(batch)
+
+    def _rng(self, epoch: int, row: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([self.planner.seed, epoch, row & 0xFFFFFFFFFFFFFFFF]))
 
 
 def train_steps(

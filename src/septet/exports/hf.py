@@ -69,10 +69,19 @@ def _texts_parity(predictor: Any, out: Path, rows: list[Any]) -> Parity:
     import torch
     import transformers
 
+    from septet.model.predictor import Predictor
+
     task = predictor.task
     auto = getattr(transformers, next(iter(task.heads().values())).auto)
     model = auto.from_pretrained(str(out), dtype=torch.float32, use_safetensors=True).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(out))
+    if not task.answers_rows:
+        encoded = task.encode([predictor.parse(row) for row in rows], predictor.processor)
+        losses = [
+            [p.loss / p.weight for p in Predictor(m, task, predictor.processor).measure(encoded)]
+            for m in (model, predictor.model)
+        ]
+        return Parity(len(rows), max(abs(a - b) for a, b in zip(*losses, strict=True)), 0)
     largest, different = 0.0, 0
     for row in rows:
         parsed = predictor.parse(row)

@@ -18,7 +18,7 @@ from septet.inputs._conversation import Columns, Reading, Turn, conversation, de
 from septet.inputs._named import fitted
 from septet.inputs._pieces import Piece, guarded, pieces_of, tokenize
 from septet.inputs._templates import Message, Template, template_of
-from septet.inputs.text import CHUNK, Text
+from septet.inputs.text import CHUNK, Text, framing
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +128,7 @@ class Chat:
         Both have the special tokens that the tokenizer itself puts around a text, and labels end with one EOS. What is too long keeps its beginning.
         A conversation of which nothing can be learned is one dict without tokens, with the reason in `refused`; so is an answer of which nothing is left.
         """
-        templates, frame = _Templates(processor), _frame(processor)
+        templates, frame = _Templates(processor), framing(processor)
         return [self._encoded_sides(turns, templates, processor, frame) for turns in conversations]
 
     def sources(self, conversations: Sequence[Sequence[Turn]], processor: Any) -> list[dict[str, Any]]:
@@ -316,13 +316,6 @@ def _pieces(turns: Sequence[Turn], template: Template, wanted: Sequence[int] | N
 
 def _source(messages: Sequence[Message], template: Template | None) -> str:
     return "\n".join(message["content"] for message in messages) if template is None else template.render(messages)
-
-
-def _frame(processor: Any) -> tuple[list[int], list[int]]:
-    """Return the special tokens that the tokenizer puts before and after a text."""
-    whole, (bare,) = processor("a")["input_ids"], processor(["a"], add_special_tokens=False)["input_ids"]
-    before = next((i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare), 0)
-    return whole[:before], whole[before + len(bare) :]
 
 
 def _places(lengths: list[int], length: int | None, left: bool) -> Any:

@@ -110,6 +110,13 @@ class Text:
         return {key: encoded[key] for key in keys}
 
 
+def framing(processor: Any) -> tuple[list[int], list[int]]:
+    """Return the special tokens that the tokenizer puts before and after a text."""
+    whole, (bare,) = processor("a")["input_ids"], processor(["a"], add_special_tokens=False)["input_ids"]
+    before = next((i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare), 0)
+    return whole[:before], whole[before + len(bare) :]
+
+
 def _start(processor: Any) -> int:
     """Return the token that a text begins or ends with."""
     named = (processor.bos_token_id, processor.eos_token_id, processor.pad_token_id)

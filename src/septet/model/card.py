@@ -7,10 +7,17 @@ from typing import Any
 _USES = {
     "text-classification": 'pipeline("text-classification", model="THIS_FOLDER", truncation=True)("your text")',
     "text-generation": 'pipeline("text-generation", model="THIS_FOLDER")([{"role": "user", "content": "your question"}])',
+    "fill-mask": 'pipeline("fill-mask", model="THIS_FOLDER")("a text with its mask token")',
     "text2text-generation": """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 tokenizer, model = AutoTokenizer.from_pretrained("THIS_FOLDER"), AutoModelForSeq2SeqLM.from_pretrained("THIS_FOLDER")
 tokenizer.decode(model.generate(**tokenizer("your text", return_tensors="pt"))[0], skip_special_tokens=True)""",
+}
+_KINDS = {
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForCausalLM": "text-generation",
+    "AutoModelForSeq2SeqLM": "text2text-generation",
+    "AutoModelForMaskedLM": "fill-mask",
 }
 _LIMITS = {
     "choices": "The model knows only the labels above and gives one of them to any text, also to texts unlike its training data.",
@@ -62,14 +69,15 @@ The licences of the base model and of the data apply to it.
 
 
 def _kind(task: Any) -> str:
-    if task.answers_with == "choices":
-        return "text-classification"
-    return "text2text-generation" if task.encoder else "text-generation"
+    """Return the hub's word for what the model does."""
+    return _KINDS[next(iter(task.heads().values())).auto]
 
 
 def _answers(task: Any) -> str:
     if task.answers_with == "choices":
         return f"- Labels ({len(task.labels)}): {', '.join(task.labels[:40])}{' …' if len(task.labels) > 40 else ''}"
+    if not task.answers_rows:
+        return f"- Objective: {task.objective}"
     decode = task.options.decode
     how = f"temperature {decode.temperature:g}" if decode.temperature else "greedy"
     return f"- Answers: {how}, at most {decode.max_new_tokens} tokens; the chat template is in the tokenizer"

@@ -17,7 +17,8 @@ from septet.tasks import Example, Prediction, Row
 if TYPE_CHECKING:
     from septet.tasks import Batch
 
-TOKENS = 8192
+# tokens of a batch: of a model that gives a label a row, and of one that gives a probability for every word at every token
+TOKENS, TOKENS_OF_WORDS = 8192, 2048
 CHUNK = 4096
 
 
@@ -112,11 +113,12 @@ class Predictor:
         flat = [(i, example) for i, examples in enumerate(encoded) for example in examples]
         order = sorted(range(len(flat)), key=lambda i: flat[i][1].size)
         parts: list[list[Prediction]] = [[] for _ in encoded]
+        budget = TOKENS if self.task.answers_with == "choices" else TOKENS_OF_WORDS
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.inference_mode():
-                for chunk in by_tokens(order, [max(e.size, self.length or 0) for _, e in flat], TOKENS):
+                for chunk in by_tokens(order, [max(e.size, self.length or 0) for _, e in flat], budget):
                     batch = self._batch([flat[i][1] for i in chunk])
                     for i, prediction in zip(chunk, ask(self.model, batch, self.processor, embed), strict=True):
                         prediction.tokens = flat[i][1].size

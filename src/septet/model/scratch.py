@@ -100,6 +100,8 @@ def config_of(options: Model, head: Head, processor: Any) -> Any:
     values = {**_sizes(options, kind, fields, given), **given}
     last = max(processor.get_vocab().values())
     values |= {name: getattr(processor, name, None) for name in _IDS} | {"vocab_size": last + 1}
+    if fields.get("is_encoder_decoder") and fields.get("decoder_start_token_id") is None:
+        values["decoder_start_token_id"] = processor.pad_token_id  # as T5 does; its config alone does not say so
     if not fields.get("type_vocab_size"):
         tokenizer.keep(
             processor, "model_input_names", [n for n in processor.model_input_names if n != "token_type_ids"]

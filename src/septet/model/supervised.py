@@ -38,6 +38,29 @@ def logits_at(model: Any, inputs: dict[str, torch.Tensor], places_N: torch.Tenso
     return logits.flatten(0, 1)[places_N]
 
 
+def token_losses(
+    model: Any, batch: Batch, inputs: dict[str, torch.Tensor], goals_BT: torch.Tensor, width: int, unlearned: int = -100
+) -> torch.Tensor:
+    """Return (B,) float32: the sum of each row's cross-entropy in nats over its goals.
+
+    Args:
+        model: a language model, called once.
+        batch: the rows; they may be laid end to end.
+        inputs: what the model is called with.
+        goals_BT: int64, what the output at each place is to be; `unlearned` where that does not matter.
+        width: places of a padded row.
+        unlearned: the mark of places that are not learned.
+    """
+    from torch.nn.functional import cross_entropy
+
+    goals_BT = goals_BT.to(next(iter(inputs.values())).device)
+    rows_N, places_N = (goals_BT != unlearned).nonzero(as_tuple=True)
+    starts_B = row_starts(batch, width, goals_BT.device)
+    logits_NV = logits_at(model, inputs, starts_B[rows_N] + places_N).float()
+    losses_N = cross_entropy(logits_NV, goals_BT[rows_N, places_N], reduction="none")
+    return losses_N.new_zeros(len(batch)).index_add(0, rows_N, losses_N)
+
+
 def row_starts(batch: Batch, width: int, device: torch.device) -> torch.Tensor:
     """Return (B,) int64: where each row begins among the flattened places, padded to a width or laid end to end."""
     import torch
@@ -50,8 +73,9 @@ def row_starts(batch: Batch, width: int, device: torch.device) -> torch.Tensor:
 def decoder_reads(model: Any, labels_BT: torch.Tensor, unlearned: int = -100) -> torch.Tensor:
     """Return what a decoder reads beside an encoder: the labels one place later, behind its own first token."""
     config = model.config
-    start = config.decoder_start_token_id
-    start = getattr(config, "pad_token_id", 0) if start is None else start
+    labels_BT = labels_BT.to(next(model.parameters()).device)
+    start = getattr(config, "decoder_start_token_id", None)
+    start = config.pad_token_id if start is None else start
     ids_BT = labels_BT.new_full(labels_BT.shape, start)
     ids_BT[:, 1:] = labels_BT[:, :-1].masked_fill(labels_BT[:, :-1] == unlearned, config.pad_token_id or 0)
     return ids_BT

@@ -22,8 +22,12 @@ def samples(story: Story) -> Html | None:
         record = story.record["splits"][split]
         found = record.get("samples", [])
         if found:
+            drawn = record["written"] > len(found)
             about = f"{len(found):,} of the {record['written']:,} rows that were answered, evenly spread"
-            parts += [tag("h3", split, tag("small", about)), _first(list(map(_sample, found)), "samples")]
+            parts += [
+                tag("h3", split, tag("small", about) if drawn else None),
+                _first(list(map(_sample, found)), "samples"),
+            ]
     return join(parts) if parts else None
 
 
@@ -100,7 +104,7 @@ def _said(
     mark = tag("span", "equals the reference", class_="mark good") if same else None
     if not whole:
         text = f"… {text}" if cut == "front" else f"{text} …"
-    shown = _folded(text) if text.strip() else tag("p", "nothing", class_="muted")
+    shown = _folded(text) if text.strip() else tag("p", "no text", class_="muted")
     return tag("div", tag("h4", name, " " if mark else None, mark), shown, class_=f"said {kind}")
 
 

@@ -283,12 +283,14 @@ def _who_charts(story: Story, split: str) -> Html:
     """Return the primary metric by who answered; where texts are written, the loss and the metric of what was written."""
     if not story.texts:
         return _who_chart(story, split, story.primary)
+    metrics = [metric for metric in dict.fromkeys([story.primary, "loss", story.writing(split)]) if metric is not None]
+    compared = [metric for metric in metrics if any(story.line(split, who, metric) for who in story.who(split)[1:])]
     drawn = []
-    for metric in dict.fromkeys([story.primary, "loss", story.writing(split)]):
-        ours = story.line(split, TUNED, metric) if metric is not None else None
-        if metric is not None and ours is not None:
-            about = f"{metric.replace('_', ' ')}, {words.scale(metric)} (n = {ours['n']:,})"
-            drawn += [tag("p", about, class_="eyebrow"), _who_chart(story, split, metric)]
+    for metric in compared or [story.primary]:
+        ours = story.line(split, TUNED, metric)
+        rows = f" (n = {ours['n']:,})" if ours is not None else ""
+        about = f"{metric.replace('_', ' ')}, {words.scale(metric)}{rows}"
+        drawn += [tag("p", about, class_="eyebrow"), _who_chart(story, split, metric)]
     return tag("div", drawn, class_="charts")
 
 

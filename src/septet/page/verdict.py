@@ -52,14 +52,14 @@ def _against_base(base: dict[str, Any], others: Sequence[dict[str, Any]], after:
     if others:
         pair = _closest(unbeaten or others)
         rest += f" Against {pair['who']}, {_told(pair)}"
-    if not base["beaten"]:
-        first = "The tuned model does not beat the model before tuning" + (
-            f", nor {_named(unbeaten)}" if unbeaten else ""
-        )
+    every = len(unbeaten) == len(others) > 1
+    first = f"The tuned model {'beats' if base['beaten'] else 'does not beat'} the model before tuning"
+    if unbeaten and base["beaten"]:
+        first += ", but no baseline" if every else f", but not {_named(unbeaten)}"
     elif unbeaten:
-        first = f"The tuned model beats the model before tuning, but not {_named(unbeaten)}"
-    else:
-        first = "The tuned model beats the model before tuning" + (" and every baseline measured" if others else "")
+        first += f", nor {'any baseline' if every else _named(unbeaten)}"
+    elif others and base["beaten"]:
+        first += " and every baseline measured"
     return f"{first}.", f"{rest} {after}"
 
 

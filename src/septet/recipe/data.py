@@ -135,8 +135,18 @@ class Data(Block):
         why="the rows come from files",
         example={"path": "stanfordnlp/sst2"},
     )
-    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet"] = key(
-        "auto", "File format.", why="the file name tells", change="names have no or a wrong ending"
+    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "text"] = key(
+        "auto",
+        "File format; text is plain text, cut into documents.",
+        why="the file name tells",
+        change="names have no or a wrong ending",
+    )
+    documents: Literal["file", "line", "paragraph", "page"] | None = key(
+        None,
+        "What one document of a plain text file is: the file, a line, a paragraph (blank lines between), or a page (form feeds between).",
+        why="derived: page in a file where a form feed has a line of its own, else file",
+        change="a file holds many documents",
+        example="paragraph",
     )
     encoding: Text = key(
         "utf-8",
@@ -214,6 +224,9 @@ class Data(Block):
                 yield Problem(name, "cannot be given beside data.hub.", "the hub's splits go into data.hub.splits")
             if "train" not in self.hub.splits:
                 yield Problem("hub.splits", "must name a split for train.", "splits: {train: train}")
+        if self.documents is not None and (self.hub is not None or self.format not in ("auto", "text")):
+            read = "the rows come from data.hub" if self.hub is not None else f"data.format is {self.format}"
+            yield Problem("documents", f"would be ignored: {read}, no plain text.", "remove data.documents")
         train = self.files("train")
         for split in ("validation", "test"):
             for shared in sorted(set(train) & set(self.files(split)) - {MEMORY}):

@@ -136,7 +136,7 @@ class TextScorer:
 
     def _drawn(self, split: Held) -> np.ndarray:
         """Return the places of the rows that answers are written for."""
-        if split.role == "train":
+        if split.role == "train" or not self.asked.task.answers_rows:
             return np.array([], dtype=np.int64)
         wanted = self.asked.recipe.evaluate.written
         order = np.random.default_rng(self.asked.recipe.evaluate.seed).permutation(len(split.rows))
@@ -211,7 +211,7 @@ class TextScorer:
 
     def _unwritten(self, split: Held, record: Mapping[str, Any]) -> Finding | None:
         written, rows = record["written"], record["n"]
-        if split.role == "train" or written == rows:
+        if split.role == "train" or written == rows or not self.asked.task.answers_rows:
             return None
         return Finding(
             "answers-sampled",

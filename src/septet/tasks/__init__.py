@@ -113,7 +113,8 @@ class Task(Protocol):
     """The contract of a task, and what most tasks leave as it is; `Options` of the same file is its part of the recipe.
 
     `answers_with` says what its answers are, `choices` or `texts` (septet.metrics); `baselines` are measured beside it
-    unless the recipe names others; `loss_metric` is the metric that is the loss. `encode` gives a row's examples to learn from, `prompts` what is asked of it; `measure` scores
+    unless the recipe names others; `loss_metric` is the metric that is the loss. A task with
+    `answers_rows = False` makes models that are not asked yet; one that `draws` changes its examples for every epoch. `encode` gives a row's examples to learn from, `prompts` what is asked of it; `measure` scores
     examples against their targets, `predict` answers prompts.
     """
 
@@ -123,6 +124,8 @@ class Task(Protocol):
     baselines: Sequence[str]
     answers_with: str
     loss_metric: str
+    answers_rows: bool = True
+    draws: bool = False
     coefficients: dict[str, float]
 
     max_length: int | None
@@ -168,6 +171,10 @@ class Task(Protocol):
     def refusal(self, row: Row, processor: Any) -> str:
         """Return why a row gave no example."""
         return "nothing to learn"
+
+    def draw(self, example: Example, rng: np.random.Generator, processor: Any) -> Example:
+        """Return an example as one epoch sees it; `rng` depends on the seed, the epoch and the row alone."""
+        return example
 
     def prompts(self, rows: Sequence[Row], processor: Any) -> list[list[Example]]:
         """Return what a row is asked with: its examples, where they hold nothing of its answer."""

@@ -226,19 +226,12 @@ class Generate(Task):
 
     def loss(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Return (B,) float32: the sum over each row's learned tokens of their cross-entropy in nats."""
-        from torch.nn.functional import cross_entropy
+        from septet.model.supervised import decoder_reads, token_losses
 
-        from septet.model.supervised import decoder_reads, logits_at, row_starts
-
-        goals_BT = self._goals(batch).to(next(iter(batch.inputs.values())).device)
-        rows_N, places_N = (goals_BT != UNSUPERVISED).nonzero(as_tuple=True)
-        inputs = batch.inputs
+        inputs, goals_BT = batch.inputs, self._goals(batch)
         if self.encoder:
-            inputs = {**inputs, "decoder_input_ids": decoder_reads(model, batch.targets.to(goals_BT.device))}  # pyright: ignore
-        starts_B = row_starts(batch, goals_BT.shape[1] + (0 if self.encoder else 1), goals_BT.device)
-        logits_NV = logits_at(model, inputs, starts_B[rows_N] + places_N).float()
-        losses_N = cross_entropy(logits_NV, goals_BT[rows_N, places_N], reduction="none")
-        return {"token": losses_N.new_zeros(len(batch)).index_add(0, rows_N, losses_N)}
+            inputs = {**inputs, "decoder_input_ids": decoder_reads(model, batch.targets)}  # pyright: ignore
+        return {"token": token_losses(model, batch, inputs, goals_BT, goals_BT.shape[1] + (not self.encoder))}
 
     def _goals(self, batch: Batch) -> torch.Tensor:
         """Return what each output is to be: (B, T) labels of a decoder beside an encoder, (B, T - 1) the next tokens elsewhere."""

@@ -68,9 +68,19 @@ def opened() -> Iterator[list[str]]:
 @pytest.fixture
 def recite(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The task of `recite.py`, which generates text, registered as `--code` registers it."""
+    yield from _registered("recite", monkeypatch)
+
+
+@pytest.fixture
+def scribe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The task of `scribe.py`, whose rows are documents, registered as `--code` registers it."""
+    yield from _registered("scribe", monkeypatch)
+
+
+def _registered(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_codes", {})
     chosen_block.cache_clear()
-    registry.load_code(Path(__file__).parent / "recite.py")
+    registry.load_code(Path(__file__).parent / f"{name}.py")
     yield
     chosen_block.cache_clear()
-    sys.modules.pop("septet_code_recite", None)
+    sys.modules.pop(f"septet_code_{name}", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,13 @@ OFF = Cleaning("none", control=False, whitespace=False)
 )
 def test_default(before, after):
     assert clean_text(before, Cleaning()) == after
+
+
+@given(st.text(st.sampled_from("ab \n\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\u200c\u200d\u200b\r"), max_size=30))
+def test_separators_become_spaces_and_stray_joiners_go(text):
+    spaced = text.translate(str.maketrans(dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x1f\x85", " "))).replace("\u200b", "")
+    expected = re.sub(r"(?<!\S)[\u200c\u200d]+|[\u200c\u200d]+(?!\S)", "", spaced)
+    assert clean_text(text, Cleaning(whitespace=False)) == expected
 
 
 def test_nfkc():
