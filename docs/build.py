@@ -31,6 +31,9 @@ BACKBONES = {
 SHAPES = (
     ("one text, one label of a few", "classify", "task: {name: classify, text: body, label: team}"),
     ("two texts, one label of a few", "classify", "task: {name: classify, text: [question, answer], label: verdict}"),
+    ("a question and its answer", "generate", "task: {name: generate, prompt: question, answer: answer}"),
+    ("conversations", "generate", "task: {name: generate, messages: messages}"),
+    ("plain text", "pretrain", "task: {name: pretrain}"),
 )
 
 

@@ -62,12 +62,23 @@ def prepare(
     run: str | Path | None = None,
     code: Sequence[str] = (),
     data: Any = None,
+    show: int | None = None,
     listen: Listen = quiet,
 ) -> Any:
-    """Read, clean, de-duplicate, split and audit the data of a recipe; the ledger accounts for every row."""
+    """Read, clean, de-duplicate, split and audit the data of a recipe; the ledger accounts for every row.
+
+    Args:
+        recipe: a file, a dict, or a `Recipe`.
+        overrides: `train.lr=1e-4` and the like.
+        run: the run folder; a fresh one under `runs/` when None.
+        code: plug-in files.
+        data: one table to learn from, or tables by split (`train`, `validation`, `test`).
+        show: rows of train to show as training sees them, in `shown` of the result; see `septet.show`.
+        listen: told of all progress.
+    """
     from septet import journey
 
-    return journey.prepare(recipe, overrides, run=run, code=code, tables=tables(data), listen=listen)
+    return journey.prepare(recipe, overrides, run=run, code=code, tables=tables(data), show=show, listen=listen)
 
 
 def check(

@@ -47,7 +47,9 @@ class Voice:
         from transformers import TextIteratorStreamer
 
         predictor = self.predictor
-        streamer = TextIteratorStreamer(predictor.processor, skip_prompt=not predictor.task.encoder, skip_special_tokens=True)
+        streamer = TextIteratorStreamer(
+            predictor.processor, skip_prompt=not predictor.task.encoder, skip_special_tokens=True
+        )
         failed: list[BaseException] = []
 
         def write() -> None:

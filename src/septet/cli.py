@@ -200,10 +200,11 @@ def _start(screen: Screen, name: str, recipe: str, overrides: tuple[str, ...], *
 
 @septet.command()
 @_recipe
+@click.option("--show", type=click.IntRange(1), metavar="N", help="Print N rows of train as training sees them.")
 @click.pass_obj
-def prepare(screen: Screen, recipe: str, overrides: tuple[str, ...], folder: str | None, code: tuple[str, ...]) -> None:
+def prepare(screen: Screen, recipe: str, overrides: tuple[str, ...], folder: str | None, **options: Any) -> None:
     """Read, clean, de-duplicate and split the data; account for every row."""
-    _start(screen, "prepare", recipe, overrides, run=folder, code=code)
+    _start(screen, "prepare", recipe, overrides, run=folder, **options)
 
 
 @septet.command()

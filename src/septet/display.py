@@ -72,6 +72,8 @@ class Screen:
             return
         if self.as_json:
             self.json(result.to_json() if hasattr(result, "to_json") else result)
+        elif hasattr(result, "coloured") and _in_colour():
+            click.echo(result.coloured())
         elif hasattr(result, "text"):
             click.echo(result.text())
 
@@ -141,6 +143,11 @@ class Screen:
             self.json({"error": told})
         click.echo(str(error).replace(type(error).__name__, kind, 1), err=True)
         return code
+
+
+def _in_colour() -> bool:
+    """Return whether standard output is a terminal whose user did not ask for none (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def quieten_libraries(debug: bool) -> None:

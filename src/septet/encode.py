@@ -12,7 +12,7 @@ import numpy as np
 
 from septet import registry
 from septet.data.schema import derived
-from septet.data.store import Prepared
+from septet.data.store import Prepared, fingerprint
 from septet.errors import DataError
 from septet.inputs.chat import Chat
 from septet.model import load, scratch
@@ -20,6 +20,7 @@ from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
 from septet.tasks import Example
+from septet.tokenizer import tokenizer as learn
 
 ENCODE_LIMIT = 512
 # models whose positions begin behind the padding's index
@@ -70,7 +71,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         DataError: no row of train holds anything to learn.
     """
     rows = prepared.rows("train")
-    recipe = recipe.filled({f"task.{key}": (column, "found in the data") for key, column in prepared.located.items()})
+    recipe = _located(recipe, prepared)
     shape = scratch.shape_of(recipe.model) if recipe.model.architecture else load.check_folder(folder)
     task = _task(recipe, shape).learn(rows)
     recipe = recipe.filled({**_from_task(task), **derived(task.schema)})
@@ -108,6 +109,25 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     )
 
 
+def folder_of(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Path:
+    """Return the folder that a run's tokenizer, and its checkpoint where there is one, come from; a vocabulary is learned once.
+
+    Raises:
+        UsageError: the vocabulary is too small for its kind.
+        DataError: there are too few texts to learn it from.
+    """
+    wanted = recipe.model.vocabulary
+    if wanted is None:
+        return load.base_folder(recipe)
+    task = _task(_located(recipe, prepared), scratch.shape_of(recipe.model))
+    name = fingerprint("tokenizer", wanted.model_dump(), task.texts)
+    folder = prepared.path / f"tokenizer-{name}"
+    if not (folder / "tokenizer.json").is_file():
+        texts = [{"text": text} for row in prepared.rows("train") for text in task.words(row)]
+        learn(texts, folder, text="text", **wanted.model_dump(), force=True, listen=listen)
+    return folder
+
+
 def longest(example: Example) -> int:
     """Return the tokens that the model's limit of length is about: those of the longest side."""
     return max(len(ids) for ids in example.inputs.values())
@@ -123,6 +143,11 @@ def learns_no_end(task: Any, processor: Any, config: dict[str, Any]) -> bool:
     """Return whether a model without an encoder is taught answers that end with no token it could stop at."""
     decoder = isinstance(task.input, Chat) and not config.get("is_encoder_decoder")
     return decoder and not task.input.learns_to_stop(processor)
+
+
+def _located(recipe: Recipe, prepared: Prepared) -> Recipe:
+    """Return the recipe with the columns that were found in the data."""
+    return recipe.filled({f"task.{key}": (column, "found in the data") for key, column in prepared.located.items()})
 
 
 def _task(recipe: Recipe, shape: dict[str, Any]) -> Any:

@@ -42,16 +42,29 @@ class Journey:
 
 @dataclass(frozen=True, slots=True)
 class PreparedResult:
-    """What `prepare` came to."""
+    """What `prepare` came to; `shown` are the rows that were asked for."""
 
     run: Run
     prepared: Any
+    shown: Any = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"run": str(self.run.path), **self.run.read_json("data.json")}
+        facts = {"run": str(self.run.path), **self.run.read_json("data.json")}
+        if self.shown is None:
+            return facts
+        findings = [*facts["findings"], *self.shown.findings.to_json()]
+        return {**facts, "findings": findings, "shown": self.shown.to_json()}
 
     def text(self) -> str:
-        return f"prepared    {self.prepared.path}\nrun         {self.run.path}"
+        return self._told("" if self.shown is None else self.shown.text())
+
+    def coloured(self) -> str:
+        """Return the text with the colours of a terminal."""
+        return self._told("" if self.shown is None else self.shown.coloured())
+
+    def _told(self, shown: str) -> str:
+        where = f"prepared    {self.prepared.path}\nrun         {self.run.path}"
+        return f"{shown}\n\n{where}" if shown else where
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,7 @@ def prepare(
     run: str | Path | None = None,
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
+    show: int | None = None,
     listen: Listen = quiet,
 ) -> PreparedResult:
     """Stage 1: read, clean, de-duplicate, split and audit the data of a recipe.
@@ -88,13 +102,24 @@ def prepare(
         run: the run folder; a fresh one under `run.folder` when None.
         code: plug-in files.
         tables: in-memory splits instead of the recipe's files.
+        show: rows of train to show as training sees them (`septet.show`); the model's tokenizer and config are needed.
         listen: told of all progress.
     """
+    if show is not None and show < 1:
+        raise UsageError("The rows to show are a whole number from 1.", received=show)
     recipe, opened = _begin(source, overrides, run, code, tables, listen)
     from septet.prepare import prepare as verb
 
     with opened.locked():
-        return PreparedResult(opened, verb(recipe, opened, tables=tables, listen=listen))
+        prepared = verb(recipe, opened, tables=tables, listen=listen)
+        if show is None:
+            return PreparedResult(opened, prepared)
+        from septet.show import show as showing
+
+        shown = showing(recipe, prepared, show, listen=listen)
+        for finding in shown.findings:
+            listen("finding", finding=finding)
+        return PreparedResult(opened, prepared, shown)
 
 
 def check(
@@ -295,12 +320,16 @@ def answers_rows(run: Run) -> bool:
 
 
 def _smoke_rows(run: Run) -> list[Any]:
-    """Return held-out rows for the server's test: of the first test set, else of validation."""
+    """Return held-out rows for the server's test: of the first test set, else of validation; drawn, since files are often sorted by label."""
+    import numpy as np
+
     from septet.data.store import Prepared
 
     prepared = Prepared.of(run)
     split = next(iter(prepared.tests), "validation")
-    return prepared.rows(split)[:SMOKE_ROWS]
+    rows = prepared.rows(split)
+    drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[:SMOKE_ROWS])
+    return [rows[i] for i in drawn]
 
 
 def _json(result: Any) -> Any:

@@ -17,7 +17,7 @@ import torch
 
 from septet import registry
 from septet.data.store import Prepared
-from septet.encode import encode, truncated
+from septet.encode import encode, folder_of, truncated
 from septet.engine import device as devices
 from septet.engine import dropout
 from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
@@ -90,7 +90,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         ModelError: the model folder is unsafe, damaged or unfit.
         CheckError: the method refuses the model.
     """
-    folder = load.base_folder(recipe)
+    folder = folder_of(recipe, prepared, listen=listen)
     encoded = encode(recipe, prepared, folder, listen=listen)
     recipe, task, processor, train = encoded.recipe, encoded.task, encoded.processor, encoded.train
     findings = Report(encoded.findings.findings)

@@ -36,6 +36,7 @@ LAYERS = [
         "retrain",
         "setup",
         "encode",
+        "show",
         "chat",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},

@@ -27,6 +27,10 @@ OTHERWISE = {
     "task.history": ("tasks/generate.py", "getattr(self.options, name)"),
     "task.system": ("tasks/generate.py", "getattr(self.options, name)"),
     "task.instruction": ("tasks/generate.py", "getattr(self.options, name)"),
+    **{
+        f"model.vocabulary.{name}": ("encode.py", "**wanted.model_dump()")
+        for name in ("kind", "size", "lowercase", "chat")
+    },
     "train.max_time": ("train.py", "train.max_time_s"),
 }
 

@@ -175,7 +175,8 @@ def test_a_verb_gets_recipe_overrides_and_options(septet, verb):
 @pytest.mark.parametrize(
     ("line", "name", "given", "options"),
     [
-        (["prepare", "r.yaml"], "prepare", ("r.yaml", ()), {"run": None, "code": ()}),
+        (["prepare", "r.yaml"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": None}),
+        (["prepare", "r.yaml", "--show", "3"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": 3}),
         (["check", "r.yaml", "a=1"], "check", ("r.yaml", ("a=1",)), {"run": None, "code": ()}),
         (["run", "r.yaml"], "run_all", ("r.yaml", ()), {"run": None, "resume": False, "force": False, "code": ()}),
         (["evaluate", "d", "--on", "t.csv"], "evaluate", ("d",), {"on": "t.csv"}),

@@ -187,6 +187,9 @@ def _sizes(options: Model, kind: Any, fields: dict[str, Any], given: dict[str, A
             )
         else:
             found[own] = value
+            twin = "num_decoder_layers" if own == "num_layers" else own.replace("encoder_", "decoder_")
+            if twin in fields and twin not in given:  # a decoder beside an encoder is as large
+                found[twin] = value
     if options.heads is not None and "num_key_value_heads" in fields:
         found["num_key_value_heads"] = options.heads
     if options.heads is not None and options.hidden is not None and "head_dim" in fields:

@@ -13,6 +13,24 @@ from septet.recipe.block import Block, Count, Pair, Positive, Problem, Share, Te
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
+class Vocabulary(Block):
+    """A tokenizer learned from the training rows, as `septet tokenizer` learns one."""
+
+    kind: Literal["bpe", "unigram", "wordpiece"] = key(
+        "bpe",
+        "Byte-level BPE (GPT-2, Llama), Unigram with sentinels (T5), or WordPiece with a mask (BERT).",
+        why="any text can be written with it",
+        change="the objective is span (unigram) or masked (wordpiece)",
+    )
+    size: Annotated[int, Field(ge=200)] = key(
+        8000, "Tokens, special ones included.", unit="tokens", why="enough for one language", change="rows are many"
+    )
+    lowercase: bool = key(False, "Fold the case.", why="case carries meaning")
+    chat: bool = key(
+        False, "Add ChatML's marks of a turn.", why="not every model talks", change="it is to become an assistant"
+    )
+
+
 class Model(Block):
     """The checkpoint to start from, or the architecture to build anew."""
 
@@ -34,6 +52,12 @@ class Model(Block):
         "With architecture: the folder of its tokenizer (tokenizer.json, or GPT-2's vocab.json and merges.txt, the merges alone too), a hub id or `starter`.",
         why="the checkpoint's own",
         example="tokenizer",
+    )
+    vocabulary: Vocabulary | None = key(
+        None,
+        "With architecture, instead of tokenizer: learn one from the training rows.",
+        why="the tokenizer that is named",
+        example={"kind": "bpe", "size": 8000},
     )
     layers: Count | None = key(
         None, "With architecture: transformer layers.", unit="layers", why="the architecture's own", example=4
@@ -98,7 +122,7 @@ class Model(Block):
                 yield Problem(
                     "name", "or model.architecture is needed: a checkpoint, or what is built.", "name: starter"
                 )
-            for name in ("tokenizer", "layers", "hidden", "heads", "inner", "config"):
+            for name in ("tokenizer", "vocabulary", "layers", "hidden", "heads", "inner", "config"):
                 if getattr(self, name) is not None:
                     yield Problem(
                         name,
@@ -112,8 +136,14 @@ class Model(Block):
                 f"cannot be given beside model.name, which is {self.name}: a model is read or built.",
                 "remove one of the two",
             )
-        if self.tokenizer is None:
-            yield Problem("tokenizer", "is missing: the folder of the new model's tokenizer.", "tokenizer: DIR")
+        if self.tokenizer is None and self.vocabulary is None:
+            yield Problem(
+                "tokenizer",
+                "is missing: the folder of the new model's tokenizer.",
+                "tokenizer: DIR, or vocabulary: {kind: bpe, size: 8000} to learn one",
+            )
+        if self.tokenizer is not None and self.vocabulary is not None:
+            yield Problem("vocabulary", "cannot be given beside model.tokenizer.", "remove one of the two")
         if self.hidden is not None and self.heads is not None and self.hidden % self.heads:
             yield Problem(
                 "hidden", f"must be a multiple of model.heads, which is {self.heads}.", f"hidden: {self.heads * 32}"

@@ -172,6 +172,10 @@ class Task(Protocol):
         """Return why a row gave no example."""
         return "nothing to learn"
 
+    def words(self, row: Row) -> list[str]:
+        """Return the texts of a row that a vocabulary is learned from."""
+        return [str(row[column]) for column in self.texts]
+
     def draw(self, example: Example, rng: np.random.Generator, processor: Any) -> Example:
         """Return an example as one epoch sees it; `rng` depends on the seed, the epoch and the row alone."""
         return example

@@ -302,6 +302,10 @@ class Generate(Task):
         answers = [turn.content for turn in self._turns(row) if turn.role == "assistant"]
         return answers[-1] if answers else ""
 
+    def words(self, row: Row) -> list[str]:
+        """Return what is said in a row."""
+        return [turn.content for turn in self._turns(row)]
+
     def messages(self, row: Row) -> list[dict[str, str]]:
         """Return what a row asks as role and content of each turn, as chat templates take them."""
         turns = _asked(self._turns(row, answered=False))

@@ -43,6 +43,7 @@ def test_it_loads_nothing(evaluated):
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", raw)
     assert any(value and "default-src 'none'" in value for _, value in page.attributes)
     assert len(raw) < 1_500_000
+    assert ".beside-each" not in raw  # the style of written answers is for their pages
 
 
 def test_it_has_every_section_and_links_lead_somewhere(evaluated):

@@ -48,6 +48,7 @@ def test_it_loads_nothing_and_its_drawings_are_well_formed(run):
     page = Reader(raw)
     assert not {"script", "link", "img", "iframe", "object", "embed", "form", "base"} & set(page.tags)
     assert any(value and "default-src 'none'" in value for _, value in page.attributes)
+    assert ".beside-each {" in raw
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", raw)
     drawings = re.findall(r"<svg.*?</svg>", raw, re.S)
     assert len(drawings) == 4  # who answered by loss and by chrF, and two courses
@@ -177,6 +178,12 @@ BASE, WON, LOST = (
         ([BASE | {"beaten": False}], "bad", "does not beat the model before tuning.", "Against the base"),
         ([WON], "good", "beats every baseline measured.", "+9.0 points"),
         ([WON, LOST], "bad", "does not beat the baseline copy.", "chrf differs by −3.0 points"),
+        (
+            [BASE | {"who": "a"}, BASE | {"who": "b", "value": -1.0}],
+            "good",
+            "baseline measured.",
+            "the strongest, b, loss",
+        ),
     ],
 )
 def test_the_verdict_tells_the_base_from_the_baselines(run, pairs, kind, first, against):
