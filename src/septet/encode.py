@@ -86,7 +86,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     task = _task(recipe, shape).learn(rows, max_length=recipe.model.max_length)
     found = _shorten(task, processor, rows, found)
     train = [example for each in found for example in each]
-    validation_rows = prepared.rows("validation")
+    validation_rows = prepared.rows("validation") if "validation" in prepared.splits else []
     validation = task.encode(validation_rows, processor)
     findings = Report()
     findings.add(

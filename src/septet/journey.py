@@ -242,6 +242,9 @@ def run_all(
         return journey
     listen("stage", name="serve")
     journey.stages["serve"] = Served(smoke(opened, _smoke_rows(opened)))
+    if not (opened.model / "profile.json").exists():
+        listen("note", text="without validation rows there is nothing to compare requests with: they are not watched")
+        return journey
     listen("stage", name="monitor")
     journey.stages["monitor"] = monitoring(opened.path, listen=listen)
     return journey

@@ -129,7 +129,8 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         shortcut=shortcut,
         unpadder=without_padding,
         findings=findings,
-        truncation={"train": truncated([train]), "validation": truncated(encoded.validation)},
+        truncation={"train": truncated([train])}
+        | ({"validation": truncated(encoded.validation)} if encoded.validation else {}),
     )
 
 

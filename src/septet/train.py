@@ -62,7 +62,7 @@ class Trained:
             f"trained     {self.steps:,} updates in {self.costs['train_s']:.0f} s, {self.costs['rows_per_s']:.0f} rows/s, "
             f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.1f} GiB\n"
             f"stopped     {self.stopped}\n"
-            f"best        {self.best['metric']} {self.best['value']:.4f} on validation at step {self.best['step']:,}\n"
+            f"best        {_best(self.best)}\n"
             f"model       {self.run.model}"
         )
 
@@ -125,6 +125,9 @@ class Course:
     def validate(self, step: Step) -> None:
         """Score the validation rows, and keep the weights if they are the best so far."""
         self.optimizer.masters.settle()
+        if not self.setup.validation:  # nothing chooses: the last weights are the ones to keep
+            self._keep_best(step.step, self.train.metric, None)
+            return
         scores = self.score()
         self.state.evaluations += 1
         record = {
@@ -190,7 +193,7 @@ class Course:
             left_s=mean * (setup.total - step.step),
         )
 
-    def _keep_best(self, step: int, metric: str, value: float) -> None:
+    def _keep_best(self, step: int, metric: str, value: float | None) -> None:
         self.state.best = {"step": step, "metric": metric, "value": value}
         states.save_best(self.run.checkpoints, self.optimizer.masters.state(), self.state.best)
         self.run.write_json("best.json", self.state.best)
@@ -229,6 +232,12 @@ def train(
         except BaseException as error:
             run.fail(error)
             raise
+
+
+def _best(best: dict[str, Any]) -> str:
+    if best["value"] is None:
+        return f"the last weights, of step {best['step']:,}: there is no validation split to choose by"
+    return f"{best['metric']} {best['value']:.4f} on validation at step {best['step']:,}"
 
 
 def evaluate_every(wanted: str | float, groups: int) -> int:
@@ -321,7 +330,7 @@ def _finish(course: Course) -> Trained:
     costs = _costs(course)
     run.write_json("costs.json", costs)
     _write_model(run, setup, weights, card.text(setup, best, costs))
-    if setup.task.answers_rows:
+    if setup.task.answers_rows and setup.validation:
         rows = setup.prepared.rows("validation")
         rows = rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
         write_profile(run.model, Predictor.load(run.model, device=str(setup.device)).predict(rows, embed=True))

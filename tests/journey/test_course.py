@@ -148,7 +148,6 @@ def test_a_resolved_recipe_gives_the_same_model(tmp_path):
 
 def test_the_rows_that_the_server_is_tried_with_are_drawn(monkeypatch):
     """A test file sorted by label must not look like drift: Banking77's first 200 rows hold 5 of its 77 labels."""
-    from septet import journey
     from septet.data.store import Prepared
 
     rows = [{"text": f"row {i}", "label": str(i // 40)} for i in range(3080)]
@@ -163,3 +162,19 @@ def test_the_rows_that_the_server_is_tried_with_are_drawn(monkeypatch):
     drawn = journey._smoke_rows(None)  # type: ignore[arg-type]
     assert len(drawn) == 200 and len({row["label"] for row in drawn}) > 60
     assert drawn == journey._smoke_rows(None)  # type: ignore[arg-type]
+
+
+def test_without_validation_the_last_weights_are_kept(tmp_path):
+    """The finding no-validation says so; nothing is chosen, nothing is watched, and the run ends well."""
+    source = small.recipe(tmp_path)
+    source["data"] = {"train": source["data"]["train"], "split": {"validation": 0, "test": 0.2}}
+    source["train"] |= {"metric": "accuracy"}
+    source["evaluate"] = {"baselines": ["majority"], "bootstrap": 100}
+    result = journey.run_all(source, run=tmp_path / "run")
+    trained = result.stages["train"]
+    assert trained.best == {"step": trained.steps, "metric": "accuracy", "value": None}
+    assert "no validation split" in trained.text()
+    assert trained.run.records("evaluations.jsonl") == []
+    assert "monitor" not in result.stages
+    assert (tmp_path / "run" / "report.html").exists()
+    assert "there was no validation split" in (tmp_path / "run" / "model" / "README.md").read_text()

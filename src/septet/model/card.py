@@ -40,7 +40,7 @@ pipeline_tag: {kind}
 # {recipe.model.title}, tuned to `{task.name}`
 
 Tuned with Septet by method `{recipe.method.name}` in {setup.total:,} planned updates of {recipe.train.batch} rows.
-Validation {best["metric"]} {best["value"]:.4f} at step {best["step"]:,}; this split chose the checkpoint. Scores on the test split, with
+{_chosen(best)} Scores on the test split, with
 intervals and baselines, are in the run's report.
 
 {_answers(task)}
@@ -66,6 +66,12 @@ septet serve THIS_FOLDER
 {_LIMITS[task.answers_with]}
 The licences of the base model and of the data apply to it.
 """
+
+
+def _chosen(best: dict[str, Any]) -> str:
+    if best["value"] is None:
+        return f"These are the weights of step {best['step']:,}, the last; there was no validation split to choose by."
+    return f"Validation {best['metric']} {best['value']:.4f} at step {best['step']:,}; this split chose the checkpoint."
 
 
 def _kind(task: Any) -> str:
