@@ -163,7 +163,8 @@ def test_office_messages_in_full(whole: Any) -> None:
 def test_sentiment_in_full(whole: Any) -> None:
     run = whole("sentiment")
     assert answer(run, "I love this product!") == "positive"
-    assert value(run, "test", "accuracy") >= 0.8
+    # 80 % are usual with 1,000 rows to learn from; two standard errors of the 872 test rows below that
+    assert value(run, "test", "accuracy") >= 0.773
 
 
 @pytest.mark.slow
