@@ -1,24 +1,26 @@
-"""`python -m bench classify` and `python -m bench quality`; run from the repository's root. See README.md."""
+"""`python -m bench classify`, `quality` and `sft`; run from the repository's root. See README.md."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from bench import classify, plot, quality, table
-from bench.jobs import RESULTS, WORK, Tuning
+from bench import classify, plot, quality, sft, sft_quality, table
+from bench.jobs import RESULTS, WORK, SftTuning, Tuning
 from bench.launch import JobError
 from bench.rows import Wanted
 from septet.errors import SeptetError
 
 ROWS, VALIDATION_ROWS, TEST_ROWS = 3000, 500, 2000
+SFT_ROWS, SFT_QUALITY_ROWS, SFT_VALIDATION_ROWS, SFT_TEST_ROWS = 800, 2000, 100, 200
 
 
 def main(arguments: list[str] | None = None) -> int:
-    chosen = _parser().parse_args(arguments)
+    chosen = _parser().parse_args(_with_mode(sys.argv[1:] if arguments is None else arguments))
     try:
-        return _classify(chosen) if chosen.command == "classify" else _quality(chosen)
+        return chosen.do(chosen)
     except (SeptetError, JobError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -28,72 +30,89 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def _with_mode(arguments: list[str]) -> list[str]:
+    """Return the arguments with `sft --quality` as a command, which has options of its own."""
+    if arguments[:1] == ["sft"] and "--quality" in arguments:
+        return ["sft-quality", *(each for each in arguments[1:] if each != "--quality")]
+    return arguments
+
+
 def _classify(chosen: argparse.Namespace) -> int:
-    options = classify.Options(
-        data=chosen.data,
-        repeats=chosen.repeats,
-        train_rows=chosen.rows,
-        validation_rows=chosen.validation_rows,
-        test_rows=chosen.test_rows,
-        epochs=chosen.epochs,
-        seed=chosen.seed,
-        search=chosen.search,
-        search_rows=chosen.search_rows,
-        compiled=chosen.compile,
-        best_batch=chosen.batch,
-        best_tuning=Tuning(chosen.precision, "random" if chosen.ungrouped else "group_by_length", chosen.attention),
-        article=not chosen.no_article,
-        work=chosen.work.resolve(),
-    )
+    tuning = Tuning(chosen.precision, _sampling(chosen), chosen.attention)
+    options = classify.Options(**_of_speed(chosen), best_tuning=tuning, article=not chosen.no_article)
     result = classify.measure(options, say)
-    text = classify.text(result)
-    path = table.stem(f"classify-{Path(chosen.data).stem}", result["facts"], chosen.results)
-    files = table.keep(path, result, text)
-    files.append(plot.draw(result, path.with_name(path.name + ".svg")))
-    say("\n" + text + "\n\n" + "\n".join(f"wrote {file}" for file in files))
-    return 0
+    return _keep(f"classify-{Path(chosen.data).stem}", result, classify.text(result), chosen.results, drawn=True)
 
 
 def _quality(chosen: argparse.Namespace) -> int:
-    options = quality.Options(
-        data=tuple(chosen.data),
-        seeds=tuple(range(chosen.first_seed, chosen.first_seed + chosen.seeds)),
-        train_rows=chosen.rows,
-        validation_rows=chosen.validation_rows,
-        test_rows=chosen.test_rows,
-        epochs=chosen.epochs,
-        work=chosen.work.resolve(),
-    )
-    result = quality.measure(options, say)
-    text = quality.text(result)
+    result = quality.measure(quality.Options(**_of_quality(chosen), data=tuple(chosen.data)), say)
     names = "-".join(Path(name).stem for name in chosen.data)
-    files = table.keep(table.stem(f"quality-{names}", result["facts"], chosen.results), result, text)
+    return _keep(f"quality-{names}", result, quality.text(result), chosen.results)
+
+
+def _sft(chosen: argparse.Namespace) -> int:
+    tuning = SftTuning(chosen.precision, _sampling(chosen), chosen.attention, layout=chosen.layout, checkpointing=False)
+    options = sft.Options(**_of_speed(chosen), best_tuning=tuning, fp32=not chosen.no_fp32)
+    result = sft.measure(options, say)
+    return _keep(f"sft-{Path(chosen.data).stem}", result, sft.text(result), chosen.results, drawn=True)
+
+
+def _sft_quality(chosen: argparse.Namespace) -> int:
+    tuning = SftTuning(chosen.precision, checkpointing=False)
+    options = sft_quality.Options(**_of_quality(chosen), data=chosen.data, tuning=tuning)
+    result = sft_quality.measure(options, say)
+    return _keep(f"sft-quality-{Path(chosen.data).stem}", result, sft_quality.text(result), chosen.results)
+
+
+def _keep(what: str, result: dict[str, Any], text: str, folder: Path, *, drawn: bool = False) -> int:
+    path = table.stem(what, result["facts"], folder)
+    files = table.keep(path, result, text)
+    if drawn:
+        files.append(plot.draw(result, path.with_name(path.name + ".svg")))
     say("\n" + text + "\n\n" + "\n".join(f"wrote {file}" for file in files))
     return 0
 
 
+def _of_speed(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return what all tables of speed take."""
+    return {
+        **_of_rows(chosen),
+        "data": chosen.data,
+        "repeats": chosen.repeats,
+        "seed": chosen.seed,
+        "search": chosen.search,
+        "search_rows": chosen.search_rows,
+        "compiled": chosen.compile,
+        "best_batch": chosen.batch,
+    }
+
+
+def _of_quality(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return what all tables of quality take."""
+    return {**_of_rows(chosen), "seeds": tuple(range(chosen.first_seed, chosen.first_seed + chosen.seeds))}
+
+
+def _of_rows(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "train_rows": chosen.rows,
+        "validation_rows": chosen.validation_rows,
+        "test_rows": chosen.test_rows,
+        "epochs": chosen.epochs,
+        "work": chosen.work.resolve(),
+    }
+
+
+def _sampling(chosen: argparse.Namespace) -> str:
+    return "random" if chosen.ungrouped else "group_by_length"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m bench", description="Septet beside Hugging Face's Trainer.")
+    parser = argparse.ArgumentParser("python -m bench", description="Septet beside Hugging Face's Trainer and TRL.")
     commands = parser.add_subparsers(dest="command", required=True)
     speed = commands.add_parser("classify", help="speed, memory and accuracy, in turn, in one run")
     speed.add_argument("--data", default="tweets", help="a recipe of recipes/ by name, or a file (default: tweets)")
-    speed.add_argument("--repeats", type=int, default=3, help="rounds over all sides (default: 3)")
     _rows(speed, ROWS, VALIDATION_ROWS, TEST_ROWS)
-    speed.add_argument("--epochs", type=float, default=1.0, help="passes over the rows (default: 1)")
-    speed.add_argument("--seed", type=int, default=42)
-    speed.add_argument(
-        "--search", action="store_true", help="try Trainer's settings first, and take the fastest as trainer-best"
-    )
-    speed.add_argument("--search-rows", type=int, default=1280, help="rows of each trial (default: 1280)")
-    speed.add_argument("--compile", action="store_true", help="try torch.compile in the search too (minutes each)")
-    speed.add_argument(
-        "--batch", type=int, default=64, help="rows per update of trainer-best without --search (default: 64)"
-    )
-    speed.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of trainer-best without --search")
-    speed.add_argument(
-        "--attention", choices=("eager", "sdpa"), default="sdpa", help="of trainer-best without --search"
-    )
-    speed.add_argument("--ungrouped", action="store_true", help="trainer-best in random order, without --search")
+    _speed(speed, "trainer-best", search_rows=1280, batch=64, precision="fp32")
     speed.add_argument("--no-article", action="store_true", help="leave out the run that pads every row to 512")
     scores = commands.add_parser(
         "quality", help="accuracy and F1 over several seeds, with the interval of the difference"
@@ -101,16 +120,69 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_argument(
         "--data", nargs="+", default=["tweets", "banking77", "sst2"], help="recipes of recipes/, or files"
     )
-    scores.add_argument("--seeds", type=int, default=3, help="seeds of each side (default: 3)")
-    scores.add_argument("--first-seed", type=int, default=42)
     _rows(scores, None, None, "all")
-    scores.add_argument("--epochs", type=float, default=None, help="instead of the recipe's")
-    for each in (speed, scores):
+    _seeded(scores)
+    written = commands.add_parser(
+        "sft",
+        help="instruction tuning beside SFTTrainer: speed, memory and held-out loss",
+        epilog="`sft --quality` measures the held-out loss over several seeds; `sft --quality --help` has its options",
+    )
+    _sft_rows(written, SFT_ROWS)
+    _speed(written, "trl-best", search_rows=256, batch=16, precision="bf16")
+    written.add_argument(
+        "--layout", choices=("padded", "padding-free", "packed"), default="padded", help="of trl-best without --search"
+    )
+    written.add_argument(
+        "--no-fp32", action="store_true", help="leave out the few updates of trl-default without SFTConfig's bf16"
+    )
+    losses = commands.add_parser("sft-quality", help="`sft --quality`: held-out loss over several seeds")
+    _sft_rows(losses, SFT_QUALITY_ROWS)
+    _seeded(losses)
+    losses.add_argument(
+        "--precision", choices=("fp32", "bf16"), default=None, help="of SFTTrainer (default: SFTConfig's own)"
+    )
+    does = {speed: _classify, scores: _quality, written: _sft, losses: _sft_quality}
+    for each, do in does.items():
+        each.set_defaults(do=do)
         each.add_argument("--work", type=Path, default=WORK, help="where runs are made (default: runs/bench)")
         each.add_argument(
             "--results", type=Path, default=RESULTS, help="where the result is written (default: bench/results)"
         )
     return parser
+
+
+def _speed(parser: argparse.ArgumentParser, best: str, *, search_rows: int, batch: int, precision: str) -> None:
+    """Add the options of a table of speed; `best` is the side of the peer's best settings."""
+    parser.add_argument("--repeats", type=int, default=3, help="rounds over all sides (default: 3)")
+    parser.add_argument("--epochs", type=float, default=1.0, help="passes over the rows (default: 1)")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--search", action="store_true", help=f"try the peer's settings first, and take the fastest as {best}"
+    )
+    parser.add_argument(
+        "--search-rows", type=int, default=search_rows, help=f"rows of each trial (default: {search_rows})"
+    )
+    parser.add_argument("--compile", action="store_true", help="try torch.compile in the search too (minutes each)")
+    parser.add_argument(
+        "--batch", type=int, default=batch, help=f"rows per update of {best} without --search (default: {batch})"
+    )
+    without = f"of {best} without --search"
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default=precision, help=without)
+    parser.add_argument("--attention", choices=("eager", "sdpa"), default="sdpa", help=without)
+    parser.add_argument("--ungrouped", action="store_true", help=f"{best} in random order, without --search")
+
+
+def _seeded(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each side (default: 3)")
+    parser.add_argument("--first-seed", type=int, default=42)
+    parser.add_argument("--epochs", type=float, default=None, help="instead of the recipe's")
+
+
+def _sft_rows(parser: argparse.ArgumentParser, train: int) -> None:
+    parser.add_argument(
+        "--data", default="gsm8k_train", help="a recipe of bench/recipes/ by name, or a file (default: gsm8k_train)"
+    )
+    _rows(parser, train, SFT_VALIDATION_ROWS, SFT_TEST_ROWS)
 
 
 def _rows(parser: argparse.ArgumentParser, train: Wanted, validation: Wanted, test: Wanted) -> None:

@@ -6,35 +6,37 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from bench.jobs import ANSWERS, Job
 
+# a module is imported only by the process whose job it is
+DONE_BY = {
+    "prepare": ("bench.facts", "prepare"),
+    "sift": ("bench.sift", "sift"),
+    "facts": ("bench.facts", "facts"),
+    "match": ("bench.trl_sft", "match"),
+    "trainer": ("bench.trainer", "train"),
+    "trl": ("bench.trl_sft", "train"),
+    "septet": ("bench.ours", "train"),
+}
+MEASURED = ("trainer", "trl", "septet")
+
 
 def do(job: Job) -> dict[str, Any]:
     """Return what the job found, as JSON values."""
     load = list(os.getloadavg())
-    if job.kind == "prepare":
-        from bench.facts import prepare
-
-        return prepare(job)
-    if job.kind == "facts":
-        from bench.facts import facts
-
-        return facts(job)
-    if job.kind == "trainer":
-        from bench.trainer import train
-    else:
-        from bench.ours import train
-    found = train(job)
+    module, name = DONE_BY[job.kind]
+    found = getattr(import_module(module), name)(job)
+    if job.kind not in MEASURED:
+        return found
     found |= {"wall_s": time.time() - job.launched, **peak_memory(), "load_before": load}
     if job.score:
         from bench.score import score
 
-        found["scores"] = score(
-            Path(found["model"]), Path(job.prepared), Path(job.folder) / ANSWERS, length=job.tuning.length
-        )
+        found["scores"] = score(job, Path(found["model"]), Path(job.folder) / ANSWERS)
     return {"name": job.name, **found}
 
 

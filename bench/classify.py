@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench import rows, table
-from bench.jobs import WARMUP_UPDATES, Job, Learning, Tuning, in_turn
-from bench.launch import clear, launch
-from bench.search import search
-from bench.speed import Spread, ceiling_share, examples_per_s, ratio
+from bench import rows, sides, table
+from bench.jobs import WARMUP_UPDATES, Job, Learning, Tuning
+from bench.search import candidates, search
 
 DEFAULT_BATCH, DEFAULT_LR = 8, 5e-5
 ARTICLE_LENGTH = 512
@@ -56,16 +54,15 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     tuning, tried = replace(options.best_tuning, length=length), []
     if options.search:
         say(f"searching Trainer's best settings, {options.search_rows} rows each")
-        chosen, tuning, tried = search(base, best, facts, rows=options.search_rows, compiled=options.compiled, say=say)
+        settings = candidates(facts["bf16_gain"], length=length, compiled=options.compiled)
+        chosen, tuning, tried = search(base, best, facts, settings, rows=options.search_rows, say=say)
         best = replace(best, batch=chosen)
-    sides = {job.name: job for job in jobs(base, best, tuning)}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    for repeat, name in in_turn(list(sides), options.repeats):
-        found[name].append(_run(sides[name], work, facts, say=say, of=f"{repeat + 1}/{options.repeats}"))
+    measured = jobs(base, best, tuning)
+    found = sides.in_rounds(measured, options.repeats, work=work, facts=facts, say=say)
+    ratios = sides.ratios(found, sides.pairs_of_five(list(found)))
     if options.article:
-        job = article(base, options)
-        found[job.name] = [_run(job, work, facts, say=say, of="1/1")]
-        sides[job.name] = job
+        measured.append(article(base, options))
+        found[measured[-1].name] = [sides.once(measured[-1], work, facts, say=say, of="1/1")]
     return {
         "what": "classify",
         "facts": facts,
@@ -73,8 +70,8 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         "rows": {name: prepared[name] for name in ("splits", "sha256")},
         "warmup_updates": WARMUP_UPDATES,
         "search": tried,
-        "sides": [summary(sides[name], runs) for name, runs in found.items()],
-        "ratios": ratios(found),
+        "sides": [sides.summary(job, found[job.name], ("accuracy", "f1")) for job in measured],
+        "ratios": ratios,
         "runs": found,
     }
 
@@ -82,14 +79,10 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
 def jobs(base: Job, best: Learning, tuning: Tuning) -> list[Job]:
     """Return the sides; each pair that is compared stands side by side and moves the weights alike."""
     default = Learning(DEFAULT_BATCH, DEFAULT_LR, best.epochs, best.seed)
-    scored = replace(base, score=True)
-    return [
-        replace(scored, name="trainer-default", learning=default),
-        replace(scored, kind="septet", name=f"septet, batch {DEFAULT_BATCH}", learning=default),
-        replace(scored, name="trainer-best", learning=best, tuning=tuning),
-        replace(scored, kind="septet", name=f"septet, batch {best.batch}", learning=best),
-        replace(scored, kind="septet", name="septet, own defaults", learning=replace(best, batch=None, lr=None)),
-    ]
+    ours = f"septet, batch {DEFAULT_BATCH}", f"septet, batch {best.batch}"
+    return sides.five(
+        base, default, best, tuning, ("trainer-default", ours[0], "trainer-best", ours[1], "septet, own defaults")
+    )
 
 
 def article(base: Job, options: Options) -> Job:
@@ -98,37 +91,6 @@ def article(base: Job, options: Options) -> Job:
     learning = Learning(DEFAULT_BATCH, DEFAULT_LR, options.epochs, options.seed)
     few = ARTICLE_UPDATES * DEFAULT_BATCH
     return replace(base, name="article", learning=learning, tuning=tuning, rows=few, max_steps=ARTICLE_UPDATES)
-
-
-def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a side's repeats as one: medians with the least and the most; the scores are those of the first repeat."""
-    scores = runs[0].get("scores")
-    split = None if scores is None else scores.get("all") or next(iter(scores.values()))
-    return {
-        "name": job.name,
-        "kind": job.kind,
-        "batch": job.learning.batch if job.learning else None,
-        "settings": job.tuning.label if job.kind == "trainer" else "as the machine measures",
-        **{
-            key: Spread.of([run[key] for run in runs]).to_json()
-            for key in ("examples_per_s", "ceiling_share", "peak_bytes", "wall_s", "start_s")
-        },
-        "accuracy": split and split["accuracy"],
-        "f1": split and split["f1"],
-    }
-
-
-def ratios(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Return the speed of each Septet side over the Trainer sides it stands beside, repeat by repeat."""
-    speed = {name: [run["examples_per_s"] for run in runs] for name, runs in found.items()}
-    ours = [name for name in speed if name.startswith("septet")]
-    pairs = [
-        (ours[0], "trainer-default"),
-        (ours[1], "trainer-best"),
-        (ours[2], "trainer-default"),
-        (ours[2], "trainer-best"),
-    ]
-    return {f"{a} / {b}": ratio(speed[a], speed[b]).to_json() for a, b in pairs}
 
 
 def text(result: dict[str, Any]) -> str:
@@ -164,24 +126,6 @@ def text(result: dict[str, Any]) -> str:
         table.machine_line(facts),
         f"trainer-best: {best['settings']}"
         + (f", the fastest of {len(result['search'])} settings tried" if result["search"] else ""),
-        *(f"{name}: {r['median']:.2f} times ({r['low']:.2f}-{r['high']:.2f})" for name, r in result["ratios"].items()),
+        *sides.ratio_lines(result["ratios"]),
     ]
     return table.markdown(header, lines) + "\n\n" + "\n".join(f"- {line}" for line in told)
-
-
-def _run(job: Job, work: Path, facts: dict[str, Any], *, say: Callable[[str], None], of: str) -> dict[str, Any]:
-    job = job.at(work / job.name.replace(", ", "-").replace(" ", "-"))
-    found = launch(job)
-    if found["timing"] is None:
-        raise ValueError(f"{job.name} made {found['updates']} updates; {WARMUP_UPDATES} are warm-up: use more rows")
-    speed = examples_per_s(found["timing"], facts["tokens_per_row"])
-    share = ceiling_share(
-        speed,
-        tokens_per_row=facts["tokens_per_row"],
-        flops_per_token=facts["flops_per_token"],
-        gflops=facts["best_gflops"],
-    )
-    clear(job)
-    say(f"{of} {job.name}: {speed:.1f} examples/s, {found['wall_s']:.0f} s")
-    kept = {key: value for key, value in found.items() if key not in ("model", "run")}
-    return {**kept, "examples_per_s": speed, "ceiling_share": share}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.jobs import Job
+
+if TYPE_CHECKING:
+    from septet.data.store import Prepared
+    from septet.recipe import Recipe
 
 PEERS = ("accelerate", "datasets", "matplotlib")
 
@@ -31,31 +35,20 @@ def facts(job: Job) -> dict[str, Any]:
     import importlib.metadata
 
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from septet.data.store import Prepared
-    from septet.engine.device import choose_device, flops_per_token, measure_ceiling
+    from septet.engine.device import choose_device, measure_ceiling
     from septet.engine.machine import machine
-    from septet.model.load import resolve
     from septet.recipe import Recipe
 
     recipe = Recipe.load(job.recipe, list(job.overrides))
-    prepared = Prepared.open(job.prepared)
-    folder = resolve(recipe.model.name, revision=recipe.model.revision, base=recipe.folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(prepared.labels))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    texts = [[row[c] for c in prepared.manifest["columns"]["texts"]] for row in prepared.rows("train")]
-    lengths = [
-        len(ids)
-        for ids in tokenizer(*map(list, zip(*texts, strict=True)), truncation=True, max_length=job.tuning.length)[
-            "input_ids"
-        ]
-    ]
+    writes = recipe.task.name == "generate"
+    model, costs = (_of_texts if writes else _of_choices)(recipe, Prepared.open(job.prepared), job.tuning.length)
     hidden, inner = model.config.hidden_size, getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)
     ceiling = measure_ceiling(choose_device(None), hidden, inner)
     found = machine(Path(job.folder))
     del found["disk_bytes"]
-    found["versions"] |= {name: importlib.metadata.version(name) for name in PEERS}
+    found["versions"] |= {name: importlib.metadata.version(name) for name in (*PEERS, *(["trl"] if writes else []))}
     return {
         "machine": found,
         "ceiling_gflops": ceiling.to_json(),
@@ -63,8 +56,42 @@ def facts(job: Job) -> dict[str, Any]:
         "bf16_gain": ceiling.bf16 / ceiling.fp32,
         "threads": torch.get_num_threads(),
         "model": {"name": recipe.model.name, "parameters": sum(p.numel() for p in model.parameters())},
-        "flops_per_token": flops_per_token(model)[1],
-        "tokens_per_row": sum(lengths) / len(lengths),
-        "longest_row": max(lengths),
+        **costs,
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
+
+
+def _of_choices(recipe: Recipe, prepared: Prepared, length: int) -> tuple[Any, dict[str, float]]:
+    """Return the model of a classification, and what its rows and tokens cost."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from septet.engine.device import flops_per_token
+    from septet.model.load import resolve
+
+    folder = resolve(recipe.model.name, revision=recipe.model.revision, base=recipe.folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(prepared.labels))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = [[row[c] for c in prepared.manifest["columns"]["texts"]] for row in prepared.rows("train")]
+    encoded = tokenizer(*map(list, zip(*texts, strict=True)), truncation=True, max_length=length)["input_ids"]
+    return model, {"flops_per_token": flops_per_token(model)[1], **_lengths([len(ids) for ids in encoded])}
+
+
+def _of_texts(recipe: Recipe, prepared: Prepared, length: int) -> tuple[Any, dict[str, float]]:
+    """Return a language model, and what its rows and tokens cost: the output projection is needed where a token is learned only."""
+    from bench.texts import Reader, language_model
+    from septet.engine.device import flops_per_token
+
+    reader = Reader.of(recipe)
+    model = language_model(reader.folder)
+    examples = reader.examples(prepared.rows("train"))
+    supervised, tokens = sum(sum(e.inputs["supervised"]) for e in examples), sum(e.size for e in examples)
+    projected = 6.0 * model.get_output_embeddings().weight.numel()
+    return model, {
+        "flops_per_token": flops_per_token(model)[1] - projected * (1 - supervised / tokens),
+        **_lengths([e.size for e in examples]),
+        "supervised_per_row": supervised / len(examples),
+    }
+
+
+def _lengths(lengths: list[int]) -> dict[str, float]:
+    return {"tokens_per_row": sum(lengths) / len(lengths), "longest_row": max(lengths)}

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 REPO = Path(__file__).resolve().parent.parent
 RECIPES = REPO / "recipes"
+BENCH_RECIPES = REPO / "bench" / "recipes"
 RESULTS = REPO / "bench" / "results"
 WORK = REPO / "runs" / "bench"
 WARMUP_UPDATES = 3
 ANSWERS = "answers.npz"
 
-Kind = Literal["prepare", "facts", "trainer", "septet"]
+Kind = Literal["prepare", "sift", "facts", "match", "trainer", "trl", "septet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,37 @@ class Tuning:
 
     @property
     def label(self) -> str:
+        return ", ".join(self.words())
+
+    def words(self) -> list[str]:
         words = [self.precision, "grouped by length" if self.sampling == "group_by_length" else "random order"]
         words += [f"padded to {self.length}"] if self.pad == "max_length" else []
         words += [self.attention] if self.attention else []
-        return ", ".join(words + (["compiled"] if self.compiled else []))
+        return words + (["compiled"] if self.compiled else [])
+
+
+@dataclass(frozen=True, slots=True)
+class SftTuning(Tuning):
+    """How TRL's `SFTTrainer` computes. The defaults are those of `SFTConfig`; a precision or checkpointing of None is left to it.
+
+    Args:
+        length: tokens a row is cut at; of a pack, its tokens.
+        layout: padded = its collator's dynamic padding; padding-free = the rows of an update end to end;
+            packed = the same, the rows chosen so that each update has `length` tokens.
+        checkpointing: compute activations anew in the backward pass.
+    """
+
+    precision: Literal["fp32", "bf16"] | None = None
+    length: int = 1024
+    layout: Literal["padded", "padding-free", "packed"] = "padded"
+    checkpointing: bool | None = None
+
+    def words(self) -> list[str]:
+        precision, *words = Tuning.words(self)
+        words += [f"packs of {self.length} tokens"] if self.layout == "packed" else []
+        words += ["padding-free"] if self.layout == "padding-free" else []
+        words += ["no checkpointing of activations"] if self.checkpointing is False else []
+        return [precision or "SFTConfig's precision", *words]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +140,8 @@ class Job:
         learning = value.pop("learning")
         if learning is not None:
             learning = Learning(**{**learning, "betas": tuple(learning["betas"])})
-        return cls(
-            **{
-                **value,
-                "overrides": tuple(value["overrides"]),
-                "learning": learning,
-                "tuning": Tuning(**value["tuning"]),
-            }
-        )
+        tuning = (SftTuning if "layout" in value["tuning"] else Tuning)(**value["tuning"])
+        return cls(**{**value, "overrides": tuple(value["overrides"]), "learning": learning, "tuning": tuning})
 
     @property
     def run(self) -> Path:

@@ -1,10 +1,15 @@
-"""The picture of `classify`: speed and memory, one bar a side."""
+"""The picture of a table of speed: speed and memory, one bar a side."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+# of each table: what its speed is called, in words, and how it is written
+SPEED = {
+    "classify": ("examples_per_s", "examples a second (more is better)", "{:.1f}"),
+    "sft": ("tokens_per_s", "tokens a second (more is better)", "{:,.0f}"),
+}
 OURS, PEER, INK, GRID = "#1f6f78", "#b8b2a7", "#2b2b2b", "#e6e2da"
 
 
@@ -22,9 +27,8 @@ def draw(result: dict[str, Any], path: Path) -> Path:
         figure, axes = plt.subplots(
             1, 2, figsize=(9.6, 0.5 * len(sides) + 1.7), sharey=True, width_ratios=[3, 2], layout="constrained"
         )
-        _bars(
-            axes[0], sides, [side["examples_per_s"] for side in sides], "examples a second (more is better)", "{:.1f}"
-        )
+        speed, title, form = SPEED[result["what"]]
+        _bars(axes[0], sides, [side[speed] for side in sides], title, form)
         memory = [{name: value / 2**30 for name, value in side["peak_bytes"].items()} for side in sides]
         _bars(axes[1], sides, memory, "peak memory, GiB (less is better)", "{:.2f}")
         facts, options = result["facts"], result["options"]

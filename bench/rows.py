@@ -27,16 +27,16 @@ def overrides(recipe: Path, *, train: Wanted, validation: Wanted, test: Wanted) 
     return tuple(found)
 
 
-def recipe_file(name: str) -> Path:
-    """Return the recipe of a data set's name, or the path itself.
+def recipe_file(name: str, folder: Path = RECIPES) -> Path:
+    """Return the recipe of a data set's name in a folder, or the path itself.
 
     Raises:
         FileNotFoundError: there is no such recipe.
     """
-    for path in (RECIPES / f"{name}.yaml", Path(name)):
+    for path in (folder / f"{name}.yaml", Path(name)):
         if path.is_file():
             return path.resolve()
-    raise FileNotFoundError(f"no recipe {name}: neither {RECIPES / f'{name}.yaml'} nor a file")
+    raise FileNotFoundError(f"no recipe {name}: neither {folder / f'{name}.yaml'} nor a file")
 
 
 def learning_of(recipe: Path, **changed: Any) -> Learning:

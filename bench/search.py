@@ -1,20 +1,22 @@
-"""The best settings of Trainer on this machine: each is run for one epoch over a few rows, the fastest is kept."""
+"""The best settings of a peer on this machine: each is run for one epoch over a few rows, the fastest is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from bench.jobs import Job, Learning, Tuning
+from bench.jobs import Job, Learning, SftTuning, Tuning
 from bench.launch import JobError, clear, launch
 from bench.speed import examples_per_s
 
-BATCHES = (32, 64)
+BATCHES, SFT_BATCHES = (32, 64), (8, 16, 32)
 ATTENTION = ("eager", "sdpa")
 SAMPLING = ("random", "group_by_length")
+T = TypeVar("T", bound=Tuning)
 # below this gain autocast only adds casts
 WORTHWHILE = 1.1
 
@@ -24,26 +26,50 @@ def candidates(bf16_gain: float, *, length: int, compiled: bool = False) -> Iter
 
     Fused AdamW is not a choice here: it is Trainer's default.
     """
-    precisions = ("fp32", "bf16") if bf16_gain >= WORTHWHILE else ("fp32",)
-    for precision, sampling, attention, batch in product(precisions, SAMPLING, ATTENTION, BATCHES):
+    for precision, sampling, attention, batch in product(_precisions(bf16_gain), SAMPLING, ATTENTION, BATCHES):
         tuning = Tuning(precision=precision, sampling=sampling, attention=attention, length=length)
-        yield batch, tuning
-        if compiled:
-            yield batch, replace(tuning, compiled=True)
+        yield from _with_compiled(batch, tuning, compiled)
+
+
+def sft_candidates(facts: dict[str, Any], *, length: int, compiled: bool = False) -> Iterator[tuple[int, SftTuning]]:
+    """Yield (rows per update, settings) of SFTTrainer, none of which computes activations twice.
+
+    Rows end to end are tried with fused attention only: eager attention would hold a table of all tokens of an update by all of them.
+    """
+    own = SftTuning(length=length, checkpointing=False)
+    for precision, batch in product(_precisions(facts["bf16_gain"]), SFT_BATCHES):
+        padded = [replace(own, sampling=s, attention=a) for s, a in product(SAMPLING, ATTENTION)]
+        flat = [
+            replace(own, attention="sdpa", layout="padding-free"),
+            replace(own, attention="sdpa", layout="packed", length=pack_length(batch, facts)),
+        ]
+        for tuning in (*padded, *flat):
+            yield from _with_compiled(batch, replace(tuning, precision=precision), compiled)
+
+
+def pack_length(batch: int, facts: dict[str, Any]) -> int:
+    """Return the tokens of a pack that holds so many rows on average, and any one of them."""
+    return max(facts["longest_row"], math.ceil(batch * facts["tokens_per_row"]))
 
 
 def search(
-    job: Job, learning: Learning, facts: dict[str, Any], *, rows: int, compiled: bool, say: Callable[[str], None]
-) -> tuple[int, Tuning, list[dict[str, Any]]]:
+    job: Job,
+    learning: Learning,
+    facts: dict[str, Any],
+    settings: Iterable[tuple[int, T]],
+    *,
+    rows: int,
+    say: Callable[[str], None],
+) -> tuple[int, T, list[dict[str, Any]]]:
     """Return the fastest rows per update and settings, and all that was tried with its speed; a setting that fails is recorded too.
 
     Args:
-        job: a Trainer job that says which rows and where to work.
+        job: a job of the peer that says which rows and where to work.
         rows: training rows of each trial.
     """
     tried: list[dict[str, Any]] = []
-    best: tuple[float, int, Tuning] | None = None
-    for batch, tuning in candidates(facts["bf16_gain"], length=job.tuning.length, compiled=compiled):
+    best: tuple[float, int, T] | None = None
+    for batch, tuning in settings:
         trial = replace(
             job,
             name=f"batch {batch}, {tuning.label}",
@@ -66,5 +92,15 @@ def search(
         if best is None or speed > best[0]:
             best = (speed, batch, tuning)
     if best is None:
-        raise JobError("no setting of Trainer ran; the first error:\n" + tried[0]["error"])
+        raise JobError("no setting of the peer ran; the first error:\n" + tried[0]["error"])
     return best[1], best[2], tried
+
+
+def _precisions(bf16_gain: float) -> tuple[Literal["fp32", "bf16"], ...]:
+    return ("fp32", "bf16") if bf16_gain >= WORTHWHILE else ("fp32",)
+
+
+def _with_compiled(batch: int, tuning: T, compiled: bool) -> Iterator[tuple[int, T]]:
+    yield batch, tuning
+    if compiled:
+        yield batch, replace(tuning, compiled=True)

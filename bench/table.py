@@ -12,6 +12,8 @@ from typing import Any
 
 from bench.jobs import REPO, RESULTS
 
+NAMED = ("septet", "torch", "transformers", "accelerate", "trl")
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; the first column is text, the others are numbers."""
@@ -35,6 +37,18 @@ def percent(score: dict[str, float] | None) -> str:
     return f"{100 * score['value']:.1f} ({100 * score['low']:.1f}-{100 * score['high']:.1f})"
 
 
+def shown(metric: str, score: dict[str, float]) -> str:
+    """Return a score with its interval: a loss in nats, anything else in points."""
+    if metric != "loss":
+        return percent(score)
+    return f"{score['value']:.3f} ({score['low']:.3f}-{score['high']:.3f})"
+
+
+def last_line(error: str) -> str:
+    """Return the last line of an error that says anything."""
+    return next((line.strip() for line in reversed(error.splitlines()) if line.strip()), "")
+
+
 def row_counts(splits: dict[str, int]) -> str:
     """Return the rows of each split in words."""
     return ", ".join(f"{count:,} {split}" for split, count in splits.items()) + " rows"
@@ -49,7 +63,7 @@ def machine_line(facts: dict[str, Any]) -> str:
     return (
         f"{', '.join(names)}; {facts['threads']} threads; measured fp32 {ceiling['fp32']:,.0f}, bf16 {ceiling['bf16']:,.0f} GFLOP/s "
         f"at {ceiling['tokens']:,} x {ceiling['hidden']:,} x {ceiling['inner']:,}; "
-        + ", ".join(f"{name} {versions[name]}" for name in ("septet", "torch", "transformers", "accelerate"))
+        + ", ".join(f"{name} {versions[name]}" for name in NAMED if name in versions)
     )
 
 

@@ -196,6 +196,7 @@ def parts() -> Iterator[str]:
             yield f"| `{name}` | {_cell(registry.summary(kind, name))} |{extra}"
     yield from ("", "A metric is of `choices` among labels or of generated `texts`.")
     yield "Any of `precision`, `recall` and `f1` is also there for one label: `f1[refund]`."
+    yield from _limits()
     yield from _defaults()
     yield from _compatibility()
 
@@ -239,6 +240,30 @@ def errors() -> Iterator[str]:
 
 
 # ---- pieces ----
+
+
+def _limits() -> Iterator[str]:
+    """Yield the kinds of limit that `adherence` checks."""
+    import json
+
+    from septet.metrics.adhere import LIMIT_KINDS
+
+    yield from (
+        "",
+        "## limits",
+        "",
+        "What `adherence` checks: an object a row, in the column `task.limits`. `adherence[mention]` is of one kind. An answer without a word keeps none.",
+        "",
+        "| kind | an example | kept by |",
+        "|---|---|---|",
+    )
+    for name, kind in LIMIT_KINDS.items():
+        yield f"| `{name}` | `{json.dumps({name: kind.example})}` | {_cell(kind.keeps.__doc__ or '')} |"
+    yield from (
+        "",
+        "A count is a number, exact, or an object with `min` and `max`. The rules are for languages with spaces and full stops, the word lists of `register` for English",
+        "(`metrics/_wording.py`). They see words, not sense: a tone, or whether an answer is true, takes a reader.",
+    )
 
 
 def _head(title: str, text: str) -> Iterator[str]:

@@ -175,12 +175,14 @@ def write_texts(
     rows: tuple[int, int, int] = (120, 30, 40),
     overrides: tuple[str, ...] = (),
     test: list[dict[str, str]] | None = None,
+    limits: Any = None,
 ) -> Run:
     """Write the run of a task that answers with texts.
 
     Args:
         rows: of train, validation and test.
         test: the test rows, instead of drawn ones.
+        limits: a row to the limits that it states.
     """
     every = questions(sum(rows))
     tables = {
@@ -194,6 +196,9 @@ def write_texts(
         "model": "starter",
         "method": "full",
     }
+    if limits is not None:
+        tables = {split: [{**row, "limits": limits(row)} for row in found] for split, found in tables.items()}
+        source["task"]["limits"] = "limits"
     run = Run(folder / "runs" / "20261120-1903-generate").create()
     recipe, _ = _prepared(run, source, tables, overrides)
     _finish(run, recipe, Generate(recipe.task), _curves(190, 2.6, lowest=1.2))

@@ -13,8 +13,9 @@ import numpy as np
 from septet import registry
 from septet.data.schema import derived
 from septet.data.store import Prepared, fingerprint
-from septet.errors import DataError
+from septet.errors import DataError, RecipeError
 from septet.inputs.chat import Chat
+from septet.metrics import LIMITS_HINT, needs_limits
 from septet.model import load, scratch
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -23,6 +24,7 @@ from septet.tasks import Example
 from septet.tokenizer import tokenizer as learn
 
 ENCODE_LIMIT = 512
+PASSAGE = 2000  # characters
 # models whose positions begin behind the padding's index
 COUNT_FROM_PADDING = {
     "camembert",
@@ -69,11 +71,13 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
 
     Raises:
         DataError: no row of train holds anything to learn.
+        RecipeError: a metric is of limits, and the task names no column of them.
     """
     rows = prepared.rows("train")
     recipe = _located(recipe, prepared)
     shape = scratch.shape_of(recipe.model) if recipe.model.architecture else load.check_folder(folder)
     task = _task(recipe, shape).learn(rows)
+    _check_limits(recipe, task)
     recipe = recipe.filled({**_from_task(task), **derived(task.schema)})
     processor = task.input.processor(str(folder))
     config = _config(recipe, task, folder, processor)
@@ -123,9 +127,20 @@ def folder_of(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> 
     name = fingerprint("tokenizer", wanted.model_dump(), task.texts)
     folder = prepared.path / f"tokenizer-{name}"
     if not (folder / "tokenizer.json").is_file():
-        texts = [{"text": text} for row in prepared.rows("train") for text in task.words(row)]
+        said = (text for row in prepared.rows("train") for text in task.words(row))
+        texts = [{"text": passage} for text in said for passage in _passages(text)]
         learn(texts, folder, text="text", **wanted.model_dump(), force=True, listen=listen)
     return folder
+
+
+def _passages(text: str) -> list[str]:
+    """Return a text in passages of about a page, cut behind line breaks: few long documents are many passages to learn from."""
+    found = [""]
+    for line in text.splitlines(keepends=True):
+        if len(found[-1]) >= PASSAGE:
+            found.append("")
+        found[-1] += line
+    return found
 
 
 def longest(example: Example) -> int:
@@ -158,6 +173,15 @@ def _config(recipe: Recipe, task: Any, folder: Path, processor: Any) -> dict[str
     if recipe.model.architecture is None:
         return load.check_folder(folder)
     return scratch.config_of(recipe.model, next(iter(task.heads().values())), processor).to_dict()
+
+
+def _check_limits(recipe: Recipe, task: Any) -> None:
+    """Refuse a metric of limits where the task names no column of them: it would fail after the training."""
+    keys = {"evaluate.metrics": recipe.evaluate.metrics or [], "train.metric": [recipe.train.metric or task.primary]}
+    for name, metrics in keys.items():
+        asked = [metric for metric in metrics if needs_limits(metric)]
+        if asked and getattr(task.options, "limits", None) is None:
+            raise RecipeError(f"{name} asks for {asked[0]}, and no column states the limits.", hint=LIMITS_HINT)
 
 
 def _from_task(task: Any) -> dict[str, tuple[Any, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+MOST_WHERE = 500  # characters of a place that are shown
 _NOTHING = object()
 
 
@@ -28,7 +29,7 @@ class SeptetError(Exception):
     def __init__(self, what: str, *, where: str | None = None, received: object = _NOTHING, hint: str | None = None):
         self.reason = what
         self.what = what if received is _NOTHING else f"{what} Received: {_shown(received)}"
-        self.where = where
+        self.where = where if where is None or len(where) <= MOST_WHERE else f"{where[:MOST_WHERE]}…"
         self.hint = hint
         super().__init__(str(self))
 

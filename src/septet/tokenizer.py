@@ -121,9 +121,12 @@ def tokenizer(
     listen("progress", what="reading", done=0, total=1)
     texts = read_texts(data, text)
     held = {i for i in range(len(texts)) if _hashed(texts[i]) % HELD_OUT == 0}
+    if not held and texts:  # few texts, none of them drawn
+        held = {min(range(len(texts)), key=lambda i: _hashed(texts[i]))}
     learnt = [text for i, text in enumerate(texts) if i not in held]
     if len(learnt) < 2 or not held:
-        raise DataError(f"{len(texts):,} texts are too few to learn from and to measure on.", where=str(data))
+        where = str(data) if isinstance(data, (str, Path)) else None
+        raise DataError(f"{len(texts):,} texts are too few to learn from and to measure on.", where=where)
     listen("progress", what="learning", done=0, total=1)
     special = list(kinds[kind].special.values()) + (list(CHAT) if chat else [])
     raw, trainer = kinds[kind].make(size, special, lowercase)

@@ -17,6 +17,10 @@ TASKS = {
     "generate": [
         ({"prompt": "text", "answer": "label"}, texts()),
         ({"prompt": "text", "answer": "text", "instruction": "label", "template": "chatml"}, texts()),
+        (
+            {"prompt": "text", "answer": "label", "limits": "limits"},
+            [{**row, "limits": '{"words": {"max": 3}}'} for row in texts()],
+        ),
     ],
 }
 TASKS["pretrain"] = [({"text": "text"}, texts()), ({"text": "text", "objective": "causal"}, texts(13))]

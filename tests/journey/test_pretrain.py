@@ -199,3 +199,24 @@ def test_a_tokenizer_without_a_mask_is_named(tmp_path):
     with pytest.raises(ModelError, match="no mask token"):
         train(source, run=tmp_path / "run")
     assert not Run(tmp_path / "run").done
+
+
+def test_a_vocabulary_is_learned_from_few_long_documents(tmp_path):
+    """Two novels are many passages; the same rows give the same vocabulary, learned once."""
+    text = "\n".join(" ".join(documents(1, seed)[0].split()) for seed in range(400))
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}\n{text}")
+    source = {
+        "data": {"train": [str(tmp_path / "one.txt"), str(tmp_path / "two.txt")], "test": str(tmp_path / "three.txt")},
+        "task": {"name": "pretrain"},
+        "model": {"architecture": "llama", "vocabulary": {"size": 320}, "layers": 1, "hidden": 32, "heads": 2},
+        "train": {**quiet_recipe(), "max_steps": 2, "lr": 1e-3},
+    }
+    source["data"]["split"] = {"validation": 0}
+    source["model"]["config"] = {"max_position_embeddings": 64}
+    first = train(source, run=tmp_path / "first").run
+    second = train(source, run=tmp_path / "second").run
+    folders = sorted(Prepared.of(first).path.glob("tokenizer-*"))
+    assert len(folders) == 1 and Prepared.of(second).path == Prepared.of(first).path
+    assert len(transformers.AutoTokenizer.from_pretrained(first.model)) == 320
+    assert (first.model / "model.safetensors").read_bytes() == (second.model / "model.safetensors").read_bytes()

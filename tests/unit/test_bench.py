@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
-from bench import classify, plot, quality, rows, score, table  # noqa: E402
-from bench.jobs import Job, Learning, Tuning, in_turn  # noqa: E402
+from bench import classify, ground, plot, rows, score, seeds, sft, sft_quality, sides, table  # noqa: E402
+from bench.__main__ import main  # noqa: E402
+from bench.jobs import BENCH_RECIPES, Job, Learning, SftTuning, Tuning, in_turn  # noqa: E402
 from bench.launch import JobError  # noqa: E402
 from bench.ours import without_validation  # noqa: E402
 from bench.resample import difference  # noqa: E402
-from bench.search import candidates  # noqa: E402
+from bench.search import candidates, pack_length, sft_candidates  # noqa: E402
 from bench.speed import Spread, Timing, ceiling_share, examples_per_s, ratio  # noqa: E402
 from septet.errors import SeptetError  # noqa: E402
-from septet.metrics import Choices  # noqa: E402
+from septet.metrics import Choices, Texts  # noqa: E402
 from septet.recipe import Recipe  # noqa: E402
 
 LABELS = ["a", "b"]
@@ -123,13 +125,21 @@ def machine(monkeypatch):
             raise JobError("it does not run")
         batch = 16 if job.learning is None or job.learning.batch is None else job.learning.batch
         seconds = 100.0 / batch / (2 if job.tuning.sampling == "group_by_length" or job.kind == "septet" else 1)
-        timing = {"tokens": 1000, "seconds": seconds, "rows": 100}
-        found = {"timing": timing, "peak_bytes": 2**30, "wall_s": 5.0, "start_s": 1.0, "updates": 9}
+        timing = {"tokens": 1000, "seconds": seconds, "rows": 100, "updates": 10}
+        settings = {"bf16": True, "gradient_checkpointing": True, "attention": "sdpa"}
+        found = {
+            "settings": settings,
+            "timing": timing,
+            "peak_bytes": 2**30,
+            "wall_s": 5.0,
+            "start_s": 1.0,
+            "updates": 9,
+        }
         score = {"value": 0.9, "low": 0.8, "high": 1.0, "n": 100}
-        return {**found, "scores": {"test": {"accuracy": score, "f1": score}}} if job.score else found
+        return {**found, "scores": {"test": {"accuracy": score, "f1": score, "loss": score}}} if job.score else found
 
     ready = ({"splits": {"train": 3000, "test": 100}, "sha256": {}, "prepared": "p"}, facts)
-    monkeypatch.setattr(classify, "launch", launch)
+    monkeypatch.setattr(sides, "launch", launch)
     monkeypatch.setattr("bench.search.launch", launch)
     monkeypatch.setattr(rows, "ready", lambda *_: ready)
     return told
@@ -214,11 +224,11 @@ def test_systems_that_answered_other_rows_are_refused():
 
 def test_several_test_splits_are_compared_together_and_apart():
     two = {"test.x": wrong_at(10), "test.y": wrong_at(30, 0, 1, 2)}
-    found = quality.compared([two], [two])
+    found = seeds.compared([two], [two])
     assert list(found) == ["all", "test.x", "test.y"]
     assert found["all"]["accuracy"].rows == 40
     assert found["all"]["accuracy"].ours == pytest.approx(37 / 40)
-    assert list(quality.compared([{"test": wrong_at(10)}], [{"test": wrong_at(10)}])) == ["test"]
+    assert list(seeds.compared([{"test": wrong_at(10)}], [{"test": wrong_at(10)}])) == ["test"]
 
 
 def test_answers_come_back_from_their_file(tmp_path):
@@ -236,8 +246,8 @@ def test_a_kept_run_is_found_by_what_changes_its_result_and_nothing_else():
     job = Job("trainer", "x", "here", "r.yaml", learning=Learning(64, 2e-4, 6.0, 42))
     moved = Job("trainer", "x", "there", "r.yaml", launched=5.0, learning=job.learning)
     other = Job("trainer", "x", "here", "r.yaml", learning=Learning(64, 2e-4, 6.0, 43))
-    assert quality.key(job, "code") == quality.key(moved, "code")
-    assert len({quality.key(job, "code"), quality.key(other, "code"), quality.key(job, "other code")}) == 3
+    assert seeds.key(job, "code") == seeds.key(moved, "code")
+    assert len({seeds.key(job, "code"), seeds.key(other, "code"), seeds.key(job, "other code")}) == 3
 
 
 # ---- jobs, tables, recipes ----
@@ -298,3 +308,234 @@ def test_all_rows_of_a_split_can_be_asked_for():
 def test_a_recipe_that_is_not_there_is_named():
     with pytest.raises((FileNotFoundError, SeptetError), match="no recipe"):
         rows.recipe_file("no-such-data")
+
+
+# ---- instruction tuning ----
+
+
+FACTS = {"tokens_per_row": 160.0, "supervised_per_row": 100.0, "longest_row": 400, "bf16_gain": 5.0}
+LINES = [
+    f'{{"question": "What is {i} and {i + 2}?", "answer": "{i} + {i + 2} = {2 * i + 2}\\nIt is {2 * i + 2}."}}'
+    for i in range(110)
+]
+RECIPE = """
+data: {train: rows.jsonl, split: {validation: 0.1, test: 0.2}}
+task: {name: generate, template: chatml}
+model: {architecture: llama, vocabulary: {size: 320, chat: true}, layers: 2, hidden: 32, heads: 2, inner: 64, config: {max_position_embeddings: 96, tie_word_embeddings: true}}
+train: {epochs: 1, batch: 8, lr: 1e-3}
+"""
+# a row that spells a special token, which Septet keeps text, and one that is too long
+ODD = """
+{"question": "What does <|im_end|> mean?", "answer": "The end."}
+{"question": "Why?", "answer": "LONG"}
+""".replace("LONG", "because " * 90)
+
+
+def losses(values: list[float]) -> Texts:
+    n = len(values)
+    return Texts(np.arange(n), [f"answer {i} é" for i in range(n)], None, np.array(values) * 10, np.full(n, 10))
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """A recipe of tiny rows, some of which the two sides do not read alike."""
+    folder = tmp_path_factory.mktemp("rows")
+    (folder / "rows.jsonl").write_text("\n".join(LINES) + ODD)
+    (folder / "tiny.yaml").write_text(RECIPE)
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def sifted(recipe, tmp_path_factory) -> Job:
+    """A job of the peer on sifted rows, as `ground` makes it, without processes of their own."""
+    from bench.facts import prepare
+    from bench.sift import sift
+
+    work = tmp_path_factory.mktemp("work")
+    (work / "sift").mkdir()
+    found = sift(Job("sift", "sift", str(work / "sift"), str(recipe)))
+    assert sum(found["kept"].values()) == len(LINES)
+    reasons = {reason: n for each in found["left_out"].values() for reason, n in each.items()}
+    assert reasons == {"other tokens on the two sides": 1, "longer than 96 tokens": 1}
+    prepared = prepare(Job("prepare", "prepare", str(work / "prepare"), found["recipe"]))
+    assert prepared["splits"] == found["kept"]
+    learning = rows.learning_of(Path(found["recipe"]))
+    tuning = SftTuning(length=96)
+    return Job("trl", "x", str(work / "x"), found["recipe"], (), prepared["prepared"], learning=learning, tuning=tuning)
+
+
+def test_the_sides_of_sft_are_pairs_that_learn_alike():
+    base = Job("trl", "", "w", "r.yaml", tuning=SftTuning(length=512))
+    best = SftTuning("bf16", "group_by_length", length=512, checkpointing=False)
+    made = sides.five(base, Learning(8, 2e-5, 1.0, 7), Learning(16, 1e-3, 1.0, 7), best, sft.NAMES)
+    assert [job.kind for job in made] == ["trl", "septet", "trl", "septet", "septet"]
+    assert made[0].learning == made[1].learning
+    assert made[2].learning == made[3].learning
+    assert (made[0].tuning, made[2].tuning) == (base.tuning, best)
+    fp32 = sft.in_fp32(made[0])
+    assert (fp32.tuning.precision, fp32.rows, fp32.max_steps, fp32.score) == ("fp32", 64, 8, False)
+
+
+def test_a_job_of_sft_survives_json():
+    job = Job("trl", "x", "w", "r.yaml", tuning=SftTuning("bf16", layout="packed", length=2000, checkpointing=False))
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_the_search_of_sft_tries_every_layout_and_no_table_of_all_tokens():
+    tried = list(sft_candidates(FACTS, length=512))
+    assert len(tried) == len(set(tried)) == 2 * 3 * 6
+    assert {tuning.layout for _, tuning in tried} == {"padded", "padding-free", "packed"}
+    assert {tuning.attention for _, tuning in tried if tuning.layout != "padded"} == {"sdpa"}
+    assert {tuning.checkpointing for _, tuning in tried} == {False}
+    assert {tuning.precision for _, tuning in sft_candidates({**FACTS, "bf16_gain": 0.3}, length=512)} == {"fp32"}
+    assert len(list(sft_candidates(FACTS, length=512, compiled=True))) == 2 * len(tried)
+
+
+def test_a_pack_holds_the_rows_of_an_update_and_the_longest():
+    assert pack_length(8, FACTS) == 8 * 160
+    assert pack_length(2, FACTS) == 400
+    assert {t.length for b, t in sft_candidates(FACTS, length=512) if b == 16} == {512, 16 * 160}
+
+
+@pytest.fixture
+def sft_machine(machine, monkeypatch) -> list[Job]:
+    """The machine of above, where both sides of sft are ready."""
+    asked = (rows.ready("", (), "")[1] | FACTS) | {"model": {"parameters": 30e6}}
+    splits = {"train": 800, "validation": 100, "test": 200}
+    stands = {
+        "splits": splits,
+        "sha256": {},
+        "kept": splits,
+        "left_out": {"train": {"longer than 512 tokens": 3}, "test": {}},
+        "length": 512,
+        "matched": {"rows": 200, "supervised_tokens": 20000, "tokens": 32000},
+    }
+
+    def ready(*_, **__):
+        base = Job("trl", "", "w", str(BENCH_RECIPES / "gsm8k_train.yaml"), tuning=SftTuning(length=512))
+        return ground.Ground(Path(base.recipe), base, stands, asked, stands, stands["matched"])
+
+    monkeypatch.setattr(sft, "ground", ready)
+    return machine
+
+
+def sft_options(work: Path, *, search: bool) -> sft.Options:
+    tuning = SftTuning("bf16", "group_by_length", "sdpa", checkpointing=False)
+    return sft.Options("gsm8k_train", 2, 800, 100, 200, 1.0, 42, search, 256, False, 16, tuning, True, work)
+
+
+def test_the_table_of_sft_has_tokens_ratios_and_what_was_left_out(sft_machine, tmp_path):
+    result = sft.measure(sft_options(tmp_path, search=False), lambda text: None)
+    assert [job.name for job in sft_machine] == [*sft.NAMES * 2, "trl-default in fp32"]
+    speeds = {side["name"]: side["tokens_per_s"]["median"] for side in result["sides"]}
+    # 1,000 tokens in 100 s / rows an update, half of it for Septet and for rows grouped by length
+    assert speeds["trl-default"] == pytest.approx(80)
+    assert speeds["septet as trl-default"] == pytest.approx(160)
+    assert speeds["trl-best"] == speeds["septet as trl-best"] == pytest.approx(320)
+    first = result["sides"][0]
+    assert first["supervised_per_s"]["median"] == pytest.approx(80 * 100 / 160)
+    # 80 tokens/s x 1e7 operations of 100 GFLOP/s
+    assert first["ceiling_share"]["median"] == pytest.approx(80 * 1e7 / 100e9)
+    assert result["ratios"]["septet as trl-default / trl-default"]["median"] == 2.0
+    told = sft.text(result)
+    assert "3 of train (longer than 512 tokens)" in told
+    assert "200 rows, 20,000 tokens" in told
+    assert "as it comes, bf16 True, gradient_checkpointing True, attention sdpa" in told
+    assert [line.split("|")[1].strip() for line in told.split("\n")[2:8]] == [*sft.NAMES, "trl-default in fp32"]
+    json.dumps(result)
+    assert plot.draw(result, tmp_path / "p.svg").read_text().count("<svg") == 1
+
+
+def test_what_does_not_run_is_told_with_its_error(sft_machine, tmp_path):
+    result = sft.measure(sft_options(tmp_path, search=True), lambda text: None)
+    assert len(result["search"]) == 36
+    told = sft.text(result)
+    assert "the fastest of 36 settings tried; 12 did not run" in told
+    assert told.count("did not run: batch") == 12
+    assert "it does not run" in told
+    best = next(job for job in sft_machine if job.name == "trl-best")
+    assert (best.learning.batch, best.tuning.sampling) == (32, "group_by_length")
+
+
+def test_losses_are_compared_over_rows_and_seeds():
+    ours, theirs = [{"test": losses([1.0, 2.0, 3.0])}] * 2, [{"test": losses([1.5, 2.5, 3.5])}] * 2
+    found = seeds.compared(ours, theirs)["test"]
+    assert list(found) == ["loss"]
+    assert (found["loss"].ours, found["loss"].value) == (pytest.approx(2.0), pytest.approx(-0.5))
+    assert (found["loss"].low, found["loss"].high) == (pytest.approx(-0.5), pytest.approx(-0.5))
+
+
+def test_losses_come_back_from_their_file(tmp_path):
+    kept = {"test.a": losses([1.0, 2.0]), "test.b": losses([3.0])}
+    score.save(tmp_path / "a.npz", kept)
+    found = score.load(tmp_path / "a.npz")
+    assert found["test.a"].references == kept["test.a"].references
+    together = score.pool(list(found.values()))
+    assert together.losses.tolist() == [10.0, 20.0, 30.0]
+    assert len(together.references) == len(together) == 3
+
+
+def test_the_table_of_losses_says_whether_ours_is_no_worse(sft_machine):
+    differences = {
+        "test": {"loss": {"rows": 200, "ours": 2.0, "theirs": 2.005, "value": -0.005, "low": -0.02, "high": 0.009}}
+    }
+    runs = {side: [{"scores": {"test": {"loss": {"value": 2.0}}}}] for side in ("trl", "septet")}
+    stands = sft.ground()
+    result = {
+        "options": {"data": "gsm8k_train", "seeds": [42]},
+        "facts": stands.facts,
+        "rows": stands.to_json(),
+        "splits": {"train": 800},
+        "learning": {"epochs": 3.0, "batch": 32, "lr": 1e-3},
+        "differences": differences,
+        "runs": runs,
+    }
+    line = sft_quality.text(result).split("\n")[2]
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == [
+        "test", "200", "2.0000", "2.0050", "-0.0050", "-0.0200 to +0.0090", "yes",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(BENCH_RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_of_bench_fix_what_both_sides_must_share(path):
+    recipe = Recipe.load(rows.recipe_file(path.stem, BENCH_RECIPES))
+    learning = rows.learning_of(path)
+    assert learning.batch and learning.lr and learning.epochs
+    assert recipe.task.template == "chatml"
+    assert recipe.model.vocabulary.chat
+
+
+def test_rows_that_the_sides_read_otherwise_are_left_out_and_the_rest_is_prepared_whole(sifted):
+    found = Recipe.load(sifted.recipe)
+    assert found.model.max_length == 96
+    assert found.task.prompt == "question"
+
+
+def test_supervised_tokens_are_those_of_trl(sifted, monkeypatch):
+    trl_sft = pytest.importorskip("bench.trl_sft", reason="needs the extra bench: trl is not installed")
+    job = replace(sifted, kind="match", rows=24)
+    found = trl_sft.match(job)
+    assert found["rows"] == 24
+    assert 0 < found["supervised_tokens"] < found["tokens"]
+    said = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Something else."}]
+    monkeypatch.setattr(trl_sft.Reader, "messages", lambda self, row: said)
+    with pytest.raises(ValueError, match="other supervised tokens"):
+        trl_sft.match(job)
+
+
+@pytest.mark.slow
+def test_both_sides_of_sft_run_on_tiny_rows(recipe, tmp_path):
+    pytest.importorskip("trl", reason="needs the extra bench: trl is not installed")
+    work = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    few = ["--data", str(recipe), "--rows", "64", "--validation-rows", "8", "--test-rows", "8"]
+    assert (
+        main(["sft", *few, *work, "--repeats", "1", "--batch", "8", "--layout", "packed", "--precision", "fp32"]) == 0
+    )
+    (found,) = (tmp_path / "results").glob("*-sft-tiny-*.json")
+    result = json.loads(found.read_text())
+    losses = {side["name"]: side["loss"] for side in result["sides"]}
+    assert losses["trl-default"]["value"] == pytest.approx(losses["septet as trl-default"]["value"], abs=0.05)
+    assert all(side["tokens_per_s"]["median"] > 0 for side in result["sides"])
+    assert main(["sft", "--quality", *few, *work, "--seeds", "1", "--precision", "fp32"]) == 0
+    (found,) = (tmp_path / "results").glob("*-sft-quality-tiny-*.json")
+    assert json.loads(found.read_text())["differences"]["test"]["loss"]["rows"] == 8

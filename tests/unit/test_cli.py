@@ -375,3 +375,10 @@ def test_explain_and_schema(septet):
     assert "Peak learning rate" in septet("explain", "train.lr")[1]
     assert json.loads(septet("explain", "train.lr", "--json")[1])["key"] == "train.lr"
     assert json.loads(septet("schema")[1])["title"] == "Septet recipe"
+
+
+def test_the_place_of_an_error_is_short():
+    from septet.errors import DataError
+
+    error = DataError("Too few.", where="x" * 100_000)
+    assert len(str(error)) < 700

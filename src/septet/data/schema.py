@@ -25,7 +25,7 @@ class Schema:
     """The columns in use, and what they hold.
 
     Args:
-        texts: what the model reads, in order.
+        texts: what the model reads, in order; behind it what only goes along (a task's own `texts` leave it out).
         label: what is learned; None where the texts themselves are.
         group: the column of `data.split.group`.
         classes: whether the label is one of a few classes (audited, balanced, stratified); False for free text.

@@ -23,7 +23,7 @@ from septet.inputs.text import CHUNK, Text, framing
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["UNSUPERVISED", "Chat", "Columns", "Reading", "Turn", "conversation", "detect", "read_rows"]
+__all__ = ["UNSUPERVISED", "Chat", "Columns", "Reading", "Turn", "asked", "conversation", "detect", "read_rows"]
 
 UNSUPERVISED = -100
 
@@ -253,6 +253,14 @@ class Chat:
         (row,) = Chat().encode([[Turn("user", "One?"), Turn("assistant", "Two.")]], processor)
         said = [i for i, on in zip(row["input_ids"], row["supervised"], strict=True) if on]
         return set(said[-1:]) & set(processor.added_tokens_decoder)
+
+
+def asked(turns: Sequence[Turn]) -> list[Turn]:
+    """Return the turns before the last answer, where nothing follows it."""
+    end = len(turns)
+    while end > 1 and turns[end - 1].role == "assistant":
+        end -= 1
+    return list(turns[:end])
 
 
 class _Templates:

@@ -6,7 +6,8 @@ A metric marked `weighted=True` honours `answers.weights`, and then takes many r
 its bootstrap interval quick. Any other function of answers works too; its resamples are drawn row by row.
 
 `compute(["accuracy", "f1", "f1[refund]"], answers)` gives values; `septet.metrics.interval` gives them with intervals and
-compares two systems on the same rows. `f1[refund]` is a metric of one class: any of `precision`, `recall`, `f1`.
+compares two systems on the same rows. `f1[refund]` is a metric of one class: any of `precision`, `recall`, `f1`. `adherence[mention]` is
+of one kind of limit (`adhere.py`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import numpy as np
 
 from septet import registry
 from septet.errors import UsageError
-from septet.metrics._answers import Answers, Choices, Texts, split_name
+from septet.metrics._answers import BY_KIND, LIMITS_HINT, Answers, Choices, Texts, split_name
 
 __all__ = [
     "BY_CLASS",
+    "BY_KIND",
     "KINDS",
+    "LIMITS_HINT",
     "Answers",
     "Choices",
     "Metric",
@@ -35,6 +38,7 @@ __all__ = [
     "higher_is_better",
     "metric",
     "names_of",
+    "needs_limits",
     "needs_texts",
     "split_name",
 ]
@@ -63,7 +67,7 @@ def metric(
     better: str,
     weighted: bool = False,
     of: Literal["choices", "texts"] = "choices",
-    needs: Literal["texts", "loss"] | None = None,
+    needs: Literal["texts", "loss", "limits"] | None = None,
 ) -> Callable[[Metric], Metric]:
     """Mark a function as a metric with its range and the better direction, `higher` or `lower`.
 
@@ -72,7 +76,7 @@ def metric(
     Args:
         weighted: the function honours `answers.weights`, also when they are (R, N), and then returns (R,).
         of: the kind of answers it measures.
-        needs: of texts: the generated `texts` (the default), or only the `loss` of the references.
+        needs: of texts: the generated `texts` (the default), these and the `limits` of each row, or only the `loss` of the references.
     """
     if of == Texts.kind and needs is None:
         needs = "texts"
@@ -93,7 +97,7 @@ def metric(
 
 
 def find(name: str) -> Metric:
-    """Return the metric of a name such as `f1` or `f1[refund]`.
+    """Return the metric of a name such as `f1`, `f1[refund]` or `adherence[mention]`.
 
     Raises:
         UsageError: there is no such metric; the nearest names are given.
@@ -101,6 +105,10 @@ def find(name: str) -> Metric:
     base, label = split_name(name)
     if label is None:
         return registry.part("metric", base)
+    if base == BY_KIND:
+        from septet.metrics.adhere import of_kind
+
+        return of_kind(label)
     if base not in BY_CLASS:
         raise UsageError(
             f"There is no metric {name!r}.",
@@ -130,7 +138,12 @@ def higher_is_better(name: str) -> bool:
 
 def needs_texts(name: str) -> bool:
     """Whether the metric is of generated texts, so that someone has to write them first."""
-    return getattr(find(name), "needs", None) == "texts"
+    return getattr(find(name), "needs", None) in ("texts", "limits")
+
+
+def needs_limits(name: str) -> bool:
+    """Whether the metric is of the limits that rows state."""
+    return getattr(find(name), "needs", None) == "limits"
 
 
 def names_of(kind: str) -> list[str]:

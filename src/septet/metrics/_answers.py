@@ -10,6 +10,9 @@ import numpy as np
 
 from septet.errors import UsageError
 
+BY_KIND = "adherence"  # the metric that is also there by kind of limit
+LIMITS_HINT = "name the column that states them: task.limits=COLUMN"
+
 
 @dataclass(slots=True)
 class Answers:
@@ -143,29 +146,38 @@ class Texts(Answers):
         texts: N texts that were generated; None where only the loss was measured.
         losses: (N,) float64 nats of the reference, summed over a row's supervised tokens; None where there are no probabilities.
         tokens: (N,) int supervised tokens.
+        limits: what each row's instruction demands of its text, by kind (`metrics/adhere.py`); None where nothing says so.
     """
 
     kind: ClassVar[str] = "texts"
-    by_row: ClassVar[tuple[str, ...]] = ("rows", "references", "texts", "losses", "tokens")
-    asked: ClassVar[tuple[str, ...]] = ("rows", "references")
+    by_row: ClassVar[tuple[str, ...]] = ("rows", "references", "texts", "losses", "tokens", "limits")
+    asked: ClassVar[tuple[str, ...]] = ("rows", "references", "limits")
 
     references: list[str]
     texts: list[str] | None
     losses: np.ndarray | None
     tokens: np.ndarray
+    limits: list[dict[str, Any]] | None = None
 
     @property
     def bytes(self) -> np.ndarray:
         """(N,) int UTF-8 bytes of the reference."""
         return self.keep("bytes", lambda: np.array([_num_bytes(text) for text in self.references], dtype=np.int64))
 
+    def num_rows(self, name: str) -> int:
+        """Return the rows a metric rests on: of limits, those that state one, of one kind where it is named."""
+        base, kind = split_name(name)
+        if base != BY_KIND or self.limits is None:
+            return len(self)
+        return sum(bool(limits) if kind is None else kind in limits for limits in self.limits)
+
     def check(self, name: str, needs: str | None) -> None:
-        """Refuse a metric of generated texts, or of the loss, where there are none.
+        """Refuse a metric of generated texts, of the loss, or of limits, where there are none.
 
         Raises:
             UsageError: they are not there; the metric is named.
         """
-        if needs == "texts" and self.texts is None:
+        if needs in ("texts", "limits") and self.texts is None:
             raise UsageError(
                 f"{name} needs generated texts; only the loss of these rows was measured.",
                 hint="generate a text for each row, or ask for loss, perplexity or bits_per_byte",
@@ -175,6 +187,8 @@ class Texts(Answers):
                 f"{name} needs the loss of the references; these texts come without probabilities.",
                 hint="ask for a metric of the texts, such as chrf",
             )
+        if needs == "limits" and self.limits is None:
+            raise UsageError(f"{name} needs the limits of each row; these texts come without.", hint=LIMITS_HINT)
 
 
 def split_name(name: str) -> tuple[str, str | None]:

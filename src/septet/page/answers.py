@@ -1,11 +1,14 @@
-"""What the page has only where rows are answered with texts: samples of what was written, and the rows that are hardest to learn."""
+"""What the page has only where rows are answered with texts: samples of what was written, limits kept, and the rows hardest to learn."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from septet.page.html import Html, join, tag
+from septet.metrics import BY_KIND, split_name
+from septet.page import words
+from septet.page.html import Html, join, table, tag
 from septet.page.report import Story
+from septet.page.sections import value
 from septet.scoring import BASE, SHOWN_TEXT, TUNED
 
 SHOWN = 6  # of a list; the others are a click away
@@ -31,6 +34,25 @@ def samples(story: Story) -> Html | None:
     return join(parts) if parts else None
 
 
+def limits(story: Story) -> Html | None:
+    """Return the share of answers that keep the limits stated for them, by who answered; in all, and by kind of limit."""
+    parts: list[Any] = []
+    for split in _scored(story):
+        stated = {
+            line["metric"]: line["n"]
+            for line in story.scores
+            if line["split"] == split and split_name(line["metric"])[0] == BY_KIND
+        }
+        if stated:
+            rows = [_kept(story, split, metric, n) for metric, n in stated.items()]
+            head = ["", "rows", *story.who(split)]
+            caption = f"Limits kept on {split}, per cent"
+            whole = table(head, rows, numeric=range(1, len(head)), caption=caption, class_="scores quiet")
+            parts += [tag("h3", split), whole]
+    note = "What an instruction demands is checked by rules that count and look for words; a tone, or whether an answer is true, takes a reader. The first line is of rows that keep all their limits."
+    return join([tag("p", note, class_="muted"), parts]) if parts else None
+
+
 def hardest(story: Story) -> Html | None:
     """Return the rows whose answers the tuned model finds least likely."""
     parts: list[Any] = []
@@ -54,16 +76,36 @@ def _first(cards: list[Html], what: str) -> Html:
     return join([cards[:SHOWN], folded])
 
 
+def _kept(story: Story, split: str, metric: str, n: int) -> list[Any]:
+    cells: list[Any] = [split_name(metric)[1] or tag("strong", "all limits"), f"{n:,}"]
+    for who in story.who(split):
+        line = story.line(split, who, metric)
+        cells.append(value(metric, line) if line else words.NO_VALUE)
+    return cells
+
+
 def _sample(sample: dict[str, Any]) -> Html:
-    answers = sample["answers"]
-    models = [_said(NAMES[who], answers[who], kind=who, like=sample["reference"]) for who in NAMES if who in answers]
-    others = [_said(who, text, like=sample["reference"]) for who, text in answers.items() if who not in NAMES]
+    answers, reference, lost = sample["answers"], sample["reference"], sample.get("broken", {})
+    models = [
+        _said(NAMES[who], answers[who], kind=who, like=reference, broken=lost.get(who))
+        for who in NAMES
+        if who in answers
+    ]
+    others = [
+        _said(who, text, like=reference, broken=lost.get(who)) for who, text in answers.items() if who not in NAMES
+    ]
     baselines = tag("details", tag("summary", "What the baselines answer"), tag("div", others, class_="beside-each"))
     return tag(
         "article",
         tag("p", f"row {sample['row']}", class_="eyebrow"),
         _said("Prompt", sample["prompt"], kind="prompt", cut="front", limit=2 * SHOWN_TEXT),
-        tag("div", _said("Reference", sample["reference"], kind="reference"), models, class_="beside-each"),
+        tag("p", tag("b", "Limits: "), sample["limits"], class_="muted") if "limits" in sample else None,
+        tag(
+            "div",
+            _said("Reference", reference, kind="reference", broken=lost.get("reference")),
+            models,
+            class_="beside-each",
+        ),
         baselines if others else None,
         class_="sample",
     )
@@ -90,6 +132,7 @@ def _said(
     *,
     kind: str = "baseline",
     like: str | None = None,
+    broken: list[str] | None = None,
     cut: str = "end",
     limit: int = SHOWN_TEXT,
 ) -> Html:
@@ -97,15 +140,19 @@ def _said(
 
     Args:
         like: the reference; an answer equal to it is marked.
+        broken: the kinds of limit that the text does not keep; None where none are stated.
         cut: where a text of `limit` characters was cut when it was kept, `front` or `end`.
     """
     whole = len(text) < limit
     same = like is not None and whole and text.strip() == like.strip()
-    mark = tag("span", "equals the reference", class_="mark good") if same else None
+    marks = [tag("span", "equals the reference", class_="mark good")] if same else []
+    if broken is not None:
+        told = f"breaks {', '.join(broken)}" if broken else "keeps its limits"
+        marks.append(tag("span", told, class_=f"mark {'bad' if broken else 'good'}"))
     if not whole:
         text = f"… {text}" if cut == "front" else f"{text} …"
     shown = _folded(text) if text.strip() else tag("p", "no text", class_="muted")
-    return tag("div", tag("h4", name, " " if mark else None, mark), shown, class_=f"said {kind}")
+    return tag("div", tag("h4", name, [[" ", mark] for mark in marks]), shown, class_=f"said {kind}")
 
 
 def _folded(text: str) -> Html:

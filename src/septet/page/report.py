@@ -105,6 +105,7 @@ def page(story: Story) -> str:
         ("diagnosis", "Diagnosis", sections.diagnosis),
         ("learning", "Learning", sections.learning),
         ("scores", "Scores", sections.scores),
+        ("limits", "Limits", answers.limits),
         ("labels", "By label", sections.labels),
         ("confusion", "Confusion", evidence.confusion),
         ("confidence", "Confidence", evidence.confidence),

@@ -7,7 +7,7 @@ from typing import Any
 
 from septet.data.sources import IN_MEMORY
 from septet.diagnose import CAUSES
-from septet.metrics import split_name
+from septet.metrics import BY_CLASS, split_name
 from septet.page import charts, words
 from septet.page.curves import Curve, smooth, thin
 from septet.page.curves import curves as draw_curves
@@ -159,7 +159,7 @@ def labels(story: Story) -> Html | None:
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for line in story.scores:
             base, label = split_name(line["metric"])
-            if line["split"] == split and line["who"] == TUNED and label is not None:
+            if line["split"] == split and line["who"] == TUNED and label is not None and base in BY_CLASS:
                 found.setdefault(label, {})[base] = line
         if not found:
             continue
@@ -174,6 +174,12 @@ def labels(story: Story) -> Html | None:
         )
         parts.append(whole if len(rows) <= 24 else _folded(rows, caption))
     return join(parts) if parts else None
+
+
+def value(metric: str, line: dict[str, Any]) -> Html:
+    """Return a score with its interval beneath."""
+    span = f"{words.number(metric, line['low'])}–{words.number(metric, line['high'])}"
+    return join([tag("b", words.number(metric, line["value"])), tag("span", span, class_="under")])
 
 
 def _folded(rows: list[list[Any]], caption: str) -> Html:
@@ -211,7 +217,7 @@ def _score_table(story: Story, split: str) -> Html:
         cells: list[Any] = [tag("strong", who) if who == TUNED else who]
         for metric in metrics:
             line = story.line(split, who, metric)
-            cells.append(_value(metric, line) if line else words.NO_VALUE)
+            cells.append(value(metric, line) if line else words.NO_VALUE)
         rows.append(cells)
     head = [
         "",
@@ -233,11 +239,6 @@ def _rows(record: dict[str, Any]) -> str:
     whole = record["written"] == record["n"]
     written = f"{rows}, answers written to {'all' if whole else format(record['written'], ',')}"
     return f"{written}, {record['unfinished']:,} of them cut off" if record.get("unfinished") else written
-
-
-def _value(metric: str, line: dict[str, Any]) -> Html:
-    span = f"{words.number(metric, line['low'])}–{words.number(metric, line['high'])}"
-    return join([tag("b", words.number(metric, line["value"])), tag("span", span, class_="under")])
 
 
 def _paired_table(story: Story, split: str) -> Html:

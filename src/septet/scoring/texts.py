@@ -18,7 +18,8 @@ from septet.baselines import Options
 from septet.baselines._kept import Kept
 from septet.data.held import Held
 from septet.errors import DataError
-from septet.metrics import Texts, higher_is_better, needs_texts
+from septet.metrics import BY_KIND, Texts, higher_is_better, needs_texts, split_name
+from septet.metrics.adhere import LIMIT_KINDS, broken, in_words
 from septet.model.predictor import Predictor
 from septet.progress import Listen
 from septet.recipe import Recipe
@@ -88,11 +89,13 @@ class TextScorer:
         part = ours.part
         if part is None:
             return Said(None, None)
-        return Said(None, Texts(part.rows, part.references, kept.texts(name, split.name), None, part.tokens))
+        written = kept.texts(name, split.name)
+        return Said(None, Texts(part.rows, part.references, written, None, part.tokens, part.limits))
 
     def names(self, said: Said, who: str) -> list[str]:
-        """Return the metrics that what a system said allows."""
-        return [name for name in self.metrics if self.answers(said, name) is not None]
+        """Return the metrics that what a system said allows; adherence also by the kinds of limit that its rows state."""
+        wanted = [*self.metrics, *(f"{BY_KIND}[{kind}]" for kind in LIMIT_KINDS if BY_KIND in self.metrics)]
+        return [name for name in dict.fromkeys(wanted) if self._allows(said, name)]
 
     def answers(self, said: Said, metric: str) -> Texts | None:
         """Return the rows a metric is computed of."""
@@ -106,6 +109,7 @@ class TextScorer:
             "n": len(split.rows),
             "written": 0 if ours.part is None else len(ours.part),
             "unfinished": ours.unfinished,
+            "references_broken": _references_broken(ours.part),
             "samples": self._samples(split, answered),
             "hardest": self._hardest(split, ours),
             "paired": [pair for pair in pairs if pair is not None],
@@ -113,9 +117,16 @@ class TextScorer:
 
     def findings(self, split: Held, record: Mapping[str, Any]) -> list[Finding | None]:
         """Return what a split's rows and answers show."""
-        return [_dropped(split), self._unwritten(split, record)]
+        return [_dropped(split), self._unwritten(split, record), _references(split, record)]
 
     # ---- private ----
+
+    def _allows(self, said: Said, metric: str) -> bool:
+        """Whether a system said what a metric is computed of; a metric of limits rests on the rows that state one."""
+        answers = self.answers(said, metric)
+        if answers is None or split_name(metric)[0] != BY_KIND or answers.limits is None:
+            return answers is not None
+        return answers.num_rows(metric) > 0
 
     @cached_property
     def _base(self) -> Predictor | None:
@@ -184,6 +195,7 @@ class TextScorer:
                     for who, said in answered.items()
                     if said.part is not None and said.part.texts is not None
                 },
+                **_held_to(i, ours, answered),
             }
             for i in chosen
         ]
@@ -225,6 +237,37 @@ class TextScorer:
 def _question(task: Any, row: dict[str, Any]) -> str:
     """Return what a row asks last: what baselines read."""
     return next((turn["content"] for turn in reversed(task.messages(row)) if turn["role"] == "user"), "")
+
+
+def _held_to(place: int, ours: Texts, answered: Mapping[str, Said]) -> dict[str, Any]:
+    """Return the limits of one row in words, and the kinds that the reference and everyone's answer break; nothing where none are stated."""
+    limits = None if ours.limits is None else ours.limits[place]
+    if not limits:
+        return {}
+    written = {who: said.part.texts[place] for who, said in answered.items() if said.part and said.part.texts}
+    texts = {"reference": ours.references[place], **written}
+    return {"limits": in_words(limits), "broken": {who: broken(text, limits) for who, text in texts.items()}}
+
+
+def _references_broken(part: Texts | None) -> list[int]:
+    """Return the ids of rows whose reference breaks their limits: no system can be right about both."""
+    if part is None or part.limits is None:
+        return []
+    found = zip(part.rows, part.references, part.limits, strict=True)
+    return [int(row) for row, reference, limits in found if broken(reference, limits)]
+
+
+def _references(split: Held, record: Mapping[str, Any]) -> Finding | None:
+    rows = record["references_broken"]
+    if not rows:
+        return None
+    return Finding(
+        "limits-not-kept",
+        "warning",
+        f"{split.name}: the references of {len(rows):,} of {record['written']:,} rows break the limits stated for them.",
+        "correct the limits or the references: the one cannot be taught while the other is learned",
+        {"split": split.name, "rows": len(rows), "ids": rows[:10]},
+    )
 
 
 def _dropped(split: Held) -> Finding | None:

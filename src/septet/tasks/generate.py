@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from septet.data.schema import Schema
 from septet.errors import DataError
-from septet.inputs.chat import UNSUPERVISED, Chat, Columns, Turn, conversation, detect, read_rows
+from septet.inputs.chat import UNSUPERVISED, Chat, Columns, Turn, asked, conversation, detect, read_rows
 from septet.model.writing import Decode, configure, write
 from septet.recipe.block import Block, Text, key
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
@@ -53,6 +53,9 @@ class Options(Block):
         "Column with an instruction of the row's own, beside the question.",
         why="derived: found in the data",
         example="instruction",
+    )
+    limits: Text | None = key(
+        None, "Column of limits each answer is held to; no model reads it.", why="none are stated", example="limits"
     )
     system_prompt: Text | None = key(
         None, "A system prompt for all rows without one of their own.", why="none", example="You answer for a shop."
@@ -99,6 +102,10 @@ class Generate(Task):
     loss_metric = "loss"
     coefficients = {"token": 1.0}  # noqa: RUF012
 
+    def __post_init__(self) -> None:
+        if self.options.limits is not None:
+            object.__setattr__(self, "metrics", (*type(self).metrics, "adherence"))
+
     # ---- columns ----
 
     @property
@@ -127,7 +134,7 @@ class Generate(Task):
 
     @property
     def schema(self) -> Schema:
-        given = {name: getattr(self.options, name) for name in COLUMNS if getattr(self.options, name) is not None}
+        given = {name: getattr(self.options, name) for name in (*COLUMNS, "limits") if getattr(self.options, name)}
         label = given.pop("answer", None)
         texts = tuple(dict.fromkeys(given.values()))
         keys = {column: f"task.{name}" for name, column in reversed(given.items())}
@@ -142,11 +149,14 @@ class Generate(Task):
 
     @property
     def texts(self) -> list[str]:
-        return list(self.schema.texts)
+        return [column for column in self.schema.texts if column != self.options.limits]
 
     def problems(self, rows: Sequence[Row]) -> dict[int, str]:
         """Return why rows cannot be read, by their place."""
-        return {place: error.reason for place, error in read_rows(rows, self.columns).problems.items()}
+        from septet.metrics.adhere import malformed
+
+        refused = {place: error.reason for place, error in read_rows(rows, self.columns).problems.items()}
+        return malformed(rows, self.options.limits) | refused
 
     # ---- the model ----
 
@@ -215,8 +225,8 @@ class Generate(Task):
 
     def collate(self, examples: Sequence[Example], processor: Any, length: int | None = None) -> Batch:
         """Return examples as tensors; `labels` are targets and no input, except that a decoder beside an encoder reads them."""
-        asked = "supervised" not in examples[0].inputs and "labels" not in examples[0].inputs
-        inputs = self.input.pad([e.inputs for e in examples], processor, length, left=asked and not self.encoder)
+        prompts = "supervised" not in examples[0].inputs and "labels" not in examples[0].inputs
+        inputs = self.input.pad([e.inputs for e in examples], processor, length, left=prompts and not self.encoder)
         targets = inputs.pop("labels", None)
         return Batch(inputs, targets, [e.row for e in examples], [e.meta for e in examples])
 
@@ -243,12 +253,9 @@ class Generate(Task):
 
     def prompts(self, rows: Sequence[Row], processor: Any) -> list[list[Example]]:
         """Return the prompt of each row: all before its last answer."""
-        asked = replace(self, max_length=self.reads)
-        turns = [_asked(self._turns(row, answered=False)) for row in rows]
-        if self.encoder:
-            encoded = asked.input.sources(turns, processor)
-        else:
-            encoded = asked.input.prompts(turns, processor)
+        read = replace(self, max_length=self.reads).input
+        turns = [asked(self._turns(row, answered=False)) for row in rows]
+        encoded = read.sources(turns, processor) if self.encoder else read.prompts(turns, processor)
         return [[_example(row, item)] for row, item in zip(rows, encoded, strict=True)]
 
     def predict(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]:
@@ -308,12 +315,12 @@ class Generate(Task):
 
     def messages(self, row: Row) -> list[dict[str, str]]:
         """Return what a row asks as role and content of each turn, as chat templates take them."""
-        turns = _asked(self._turns(row, answered=False))
+        turns = asked(self._turns(row, answered=False))
         return [{"role": turn.role, "content": turn.content} for turn in turns]
 
     def rendered(self, row: Row, processor: Any) -> str:
         """Return the text of a row up to where the assistant is to speak."""
-        return self.input.render(_asked(self._turns(row, answered=False)), processor, answer=True)
+        return self.input.render(asked(self._turns(row, answered=False)), processor, answer=True)
 
     def judge(
         self, rows: Sequence[Row], measured: Sequence[Prediction], written: Sequence[Prediction] | None = None
@@ -328,6 +335,7 @@ class Generate(Task):
         import numpy as np
 
         from septet.metrics import Texts
+        from septet.metrics.adhere import limits_of
 
         return Texts(
             np.array([p.row for p in measured], dtype=np.int64),
@@ -335,6 +343,7 @@ class Generate(Task):
             None if written is None else [str(p.value) for p in written],
             np.array([p.loss for p in measured]),
             np.array([p.weight for p in measured], dtype=np.int64),
+            limits_of(rows, self.options.limits),
         )
 
     def parse(self, value: Any, where: str = "input") -> dict[str, Any]:
@@ -385,11 +394,3 @@ def _example(row: Row, item: dict[str, Any]) -> Example:
 def _learned(example: Example) -> int:
     labels = example.inputs.get("labels")
     return sum(example.inputs["supervised"]) if labels is None else len(labels)
-
-
-def _asked(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns before the last answer, where nothing follows it."""
-    end = len(turns)
-    while end > 1 and turns[end - 1].role == "assistant":
-        end -= 1
-    return list(turns[:end])

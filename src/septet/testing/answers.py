@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from septet.metrics import Choices, Texts
+from septet.metrics.adhere import broken, read_limits
 
 WORDS = ["a", "man", "in", "orange", "hat", "at", "über", "ß", "東京", "é", "🙂", ",", ".", "don't", "x1", "2,000"]
+STATED: list[dict[str, Any]] = [{}, {"words": {"max": 2}}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,21 @@ def _texts(seed: int) -> Texts:
         references.append(" ".join(wanted))
         texts.append("" if seed % 3 == 2 and not i % 5 else " ".join(written))
     tokens = rng.integers(1, 30, n)
-    return Texts(rng.integers(0, 2**62, n), references, texts, rng.exponential(2.0, n) * tokens, tokens)
+    limits = [_kept_by(reference, rng) for reference in references]
+    return Texts(rng.integers(0, 2**62, n), references, texts, rng.exponential(2.0, n) * tokens, tokens, limits)
+
+
+def _kept_by(reference: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Return some limits that a reference keeps; none of some rows."""
+    drawn: dict[str, Any] = {
+        "words": {"max": int(rng.integers(4, 14))},
+        "mention": [str(rng.choice(["man", "orange", "über", "x1"]))],
+        "avoid": [str(rng.choice(["hat", "don't", "refund"]))],
+        "sentences": {"max": 1},
+    }
+    limits = read_limits({kind: drawn[kind] for kind in drawn if rng.random() < 0.5})
+    lost = broken(reference, limits)
+    return {kind: value for kind, value in limits.items() if kind not in lost}
 
 
 def _right_texts(answers: Texts) -> Texts:
@@ -90,10 +106,11 @@ def _awkward_texts() -> list[Texts]:
         ("a cat sat down", "a cat sat down"),
     ]
     return [
-        Texts(np.array([1]), [reference], [text], np.array([float(place)]), np.array([place]))
+        Texts(np.array([1]), [reference], [text], np.array([float(place)]), np.array([place]), [STATED[place % 2]])
         for place, (reference, text) in enumerate(pairs)
     ]
 
 
 def _only(answers: Texts, needs: str | None) -> Texts:
-    return replace(answers, losses=None) if needs == "texts" else replace(answers, texts=None)
+    without = {"texts": ("losses", "limits"), "limits": ("losses",)}.get(str(needs), ("texts", "limits"))
+    return replace(answers, **dict.fromkeys(without))

@@ -16,6 +16,7 @@ def texts(*, written: bool = True, measured: bool = True) -> Texts:
         ["a cat sat up", "größer", ""] if written else None,
         np.array([4.0, 3.0, 0.0]) if measured else None,
         np.array([4, 2, 0]),
+        [{"words": {"max": 4}}] * 3,
     )
 
 
@@ -69,7 +70,7 @@ def test_the_kinds_share_no_metric_and_leave_none_out():
 
 def test_which_metrics_need_generated_text():
     assert {name for name in registry.names("metric") if needs_texts(name)} == {
-        "bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL",
+        "adherence", "bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL",
     }  # fmt: skip
     assert not needs_texts("f1[refund]")
     assert (find("loss").of, find("loss").needs) == ("texts", "loss")
@@ -109,6 +110,14 @@ def test_a_metric_of_the_loss_where_there_is_none(name):
 
 def test_a_metric_rests_on_all_rows_of_texts():
     assert texts().num_rows("bleu") == texts().num_rows("loss") == 3
+
+
+def test_limits_are_taken_with_their_rows():
+    stated = texts()
+    stated.limits = [{"words": {"max": 4}}, {}, {"sentences": {"max": 1}}]
+    assert stated.take(np.array([2, 0])).limits == [{"sentences": {"max": 1}}, {"words": {"max": 4}}]
+    assert (stated.num_rows("adherence"), stated.num_rows("adherence[words]"), stated.num_rows("bleu")) == (2, 1, 3)
+    assert not stated.pairs_with(texts())
 
 
 def test_systems_are_compared_on_the_same_rows_and_references_only():

@@ -44,7 +44,8 @@ def texts(pairs: list[tuple[str, str]], seed: int = 0) -> Texts:
     rng = np.random.default_rng(seed)
     tokens = rng.integers(1, 40, len(pairs))
     references, written = [r for r, _ in pairs], [t for _, t in pairs]
-    return Texts(np.arange(len(pairs)), references, written, rng.exponential(2, len(pairs)) * tokens, tokens)
+    limits = [{"words": {"min": len(reference.split()) - 1}} for reference in references]
+    return Texts(np.arange(len(pairs)), references, written, rng.exponential(2, len(pairs)) * tokens, tokens, limits)
 
 
 def spoilt(sentence: str, rng: np.random.Generator) -> str:

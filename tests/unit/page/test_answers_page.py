@@ -135,6 +135,48 @@ def test_scores_show_each_metric_in_its_own_way_and_on_how_many_rows(tmp_path, m
     assert all(verdict.difference(pair) in page for pair in pairs)
 
 
+def stated(row):
+    """Every other row states limits; its reference keeps them, and three words twice over do not."""
+    longest = {"words": {"max": len(row["answer"].split())}, "sentences": {"min": 1}}
+    return longest if len(row["question"]) % 2 else {}
+
+
+def test_limits_stand_in_the_scores_by_kind_and_at_each_sample(tmp_path, monkeypatch):
+    invented_run.writing(monkeypatch, skill=0.5)
+    run = invented_run.write_texts(tmp_path, rows=(60, 20, 30), overrides=(CHEAP,), limits=stated)
+    evaluate(run)
+    raw, story = raw_of(run), report.Story.of(run)
+    page = " ".join(Reader(raw).words)
+    assert 'id="limits"' in raw and 'href="#limits"' in raw and "Limits kept on test, per cent" in page
+    for metric in ("adherence", "adherence[words]", "adherence[sentences]"):
+        line = story.line("test", "tuned", metric)
+        assert 0 < line["n"] < 30 and words.number(metric, line["value"]) in page
+        assert {"base", "constant", "copy"} <= {each["who"] for each in story.scores if each["metric"] == metric}
+    samples = run.read_json("evaluation.json")["splits"]["test"]["samples"]
+    cards = re.findall(r'<article class="sample">.*?</article>', raw, re.S)
+    assert 0 < sum("limits" in sample for sample in samples) < len(samples)
+    for card, sample in zip(cards, samples, strict=False):
+        broken = sample.get("broken", {})
+        assert broken.get("reference", []) == []
+        assert card.count("keeps its limits") == sum(not kinds for kinds in broken.values())
+        assert card.count("breaks ") == sum(bool(kinds) for kinds in broken.values())
+        assert ("Limits: " in card) == ("limits" in sample) and sample.get("limits", "") in card
+
+
+def test_references_that_break_their_limits_are_found(tmp_path, monkeypatch):
+    invented_run.writing(monkeypatch)
+    run = invented_run.write_texts(
+        tmp_path, rows=(60, 20, 30), overrides=(CHEAP,), limits=lambda row: {"avoid": row["answer"].split()[0]}
+    )
+    found = [each for each in evaluate(run).findings if each.slug == "limits-not-kept"]
+    assert {each.evidence["split"] for each in found} == {"test", "validation"}
+    assert found[0].evidence["rows"] == 30 and len(found[0].evidence["ids"]) == 10
+
+
+def test_without_limits_nothing_is_said_of_them(run):
+    assert 'id="limits"' not in raw_of(run) and "its limits" not in raw_of(run)
+
+
 def test_without_written_answers_the_losses_are_shown(tmp_path, monkeypatch):
     run = evaluated(tmp_path, monkeypatch, "evaluate.written=0")
     page = page_of(run)
