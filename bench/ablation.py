@@ -71,7 +71,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "rows": ROWS,
         "seeds": chosen.seeds,
-        "machine": machine(REPO),
+        "machine": {name: value for name, value in machine(REPO).items() if name != "disk_bytes"},
         "variants": {name: {"changes": VARIANTS[name], **d.to_json()} for name, d in differences.items()},
     }
     chosen.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -5,10 +5,10 @@ The config is saved with the model, so that transformers' own `generate` stops a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from septet.recipe.block import Block, Count, Positive, Whole, key
+from septet.recipe.block import Block, Count, Positive, Problem, Whole, key
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,16 @@ class Decode(Block):
         0, "So many tokens in a row are written once at most; 0 is no limit.", unit="tokens", why="no limit"
     )
     seed: Whole = key(42, "Seed of drawn answers.", why="fixed, so that a run can be repeated")
+
+    def problems(self) -> Iterator[Problem]:
+        if self.temperature == 0 and (self.top_p < 1 or self.top_k):
+            name = "top_p" if self.top_p < 1 else "top_k"
+            hint = "decode: {temperature: 0.7}, or remove it"
+            yield Problem(f"decode.{name}", "would be ignored: with temperature 0 nothing is drawn.", hint)
+        if self.beams == 1 and self.length_penalty != 1:
+            yield Problem(
+                "decode.length_penalty", "would be ignored: it is for beams.", "decode: {beams: 4}, or remove it"
+            )
 
 
 def configure(model: Any, processor: Any, decode: Decode, stops: Sequence[int]) -> None:

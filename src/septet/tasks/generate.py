@@ -8,7 +8,7 @@ encoder, prompt and answer are its two sides. Rows are read by `inputs/chat.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from septet.data.schema import Schema
 from septet.errors import DataError
 from septet.inputs.chat import UNSUPERVISED, Chat, Columns, Turn, asked, conversation, detect, read_rows
 from septet.model.writing import Decode, configure, write
-from septet.recipe.block import Block, Text, key
+from septet.recipe.block import Block, Problem, Text, key
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
 
 if TYPE_CHECKING:
@@ -75,6 +75,14 @@ class Options(Block):
     )
     decode: Decode = key(Decode(), "How answers are written.")
 
+    def problems(self) -> Iterator[Problem]:
+        yield from self.decode.problems()
+        if self.messages and self.prompt:
+            yield Problem("prompt", "cannot be given beside task.messages.", "remove one of the two")
+        if (self.prompt is None) != (self.answer is None):
+            missing, given = ("answer", "prompt") if self.prompt else ("prompt", "answer")
+            yield Problem(missing, f"is missing beside task.{given}.", f"{missing}: COLUMN")
+
 
 @dataclass(frozen=True)
 class Generate(Task):
@@ -105,8 +113,6 @@ class Generate(Task):
     def __post_init__(self) -> None:
         if self.options.limits is not None:
             object.__setattr__(self, "metrics", (*type(self).metrics, "adherence"))
-
-    # ---- columns ----
 
     @property
     def needs_columns(self) -> bool:
@@ -157,8 +163,6 @@ class Generate(Task):
 
         refused = {place: error.reason for place, error in read_rows(rows, self.columns).problems.items()}
         return malformed(rows, self.options.limits) | refused
-
-    # ---- the model ----
 
     @property
     def input(self) -> Chat:
