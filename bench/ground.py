@@ -85,7 +85,7 @@ def lines(ready: dict[str, Any], facts: dict[str, Any]) -> list[str]:
         f"{facts['tokens_per_row']:.1f} tokens a row, {facts['supervised_per_row']:.1f} of them supervised; the longest has {facts['longest_row']}, "
         f"none is cut; left out for both sides: {', '.join(reasons) or 'no row'}",
         f"supervised tokens of each row equal in both collators: {matched['rows']} rows, {matched['supervised_tokens']:,} tokens",
-        f"model: {model['parameters'] / 1e6:.1f} M parameters, random weights",
+        f"model: {model['parameters']:,} parameters",
     ]
 
 

@@ -400,7 +400,7 @@ def test_a_pack_holds_the_rows_of_an_update_and_the_longest():
 @pytest.fixture
 def sft_machine(machine, monkeypatch) -> list[Job]:
     """The machine of above, where both sides of sft are ready."""
-    asked = (rows.ready("", (), "")[1] | FACTS) | {"model": {"parameters": 30e6}}
+    asked = (rows.ready("", (), "")[1] | FACTS) | {"model": {"parameters": 30_000_000}}
     splits = {"train": 800, "validation": 100, "test": 200}
     stands = {
         "splits": splits,
