@@ -250,6 +250,24 @@ def test_a_kept_run_is_found_by_what_changes_its_result_and_nothing_else():
     assert len({seeds.key(job, "code"), seeds.key(other, "code"), seeds.key(job, "other code")}) == 3
 
 
+def test_runs_that_were_kept_before_there_was_a_second_peer_are_found():
+    learning = Learning(64, 2e-4, 6.0, 42)
+    job = Job("trainer", "x", "here", "r.yaml", ("data.sample.test=auto",), "p", learning, Tuning(length=64))
+    job = replace(job, validate=True, score=True)
+    assert seeds.key(job, {"train": "a"}, {"torch": "2"}, "code") == "c781caf1d35c"
+
+
+def test_a_kept_run_rests_on_the_code_and_the_packages_of_its_own_side(tmp_path, monkeypatch):
+    versions = {"torch": "2", "transformers": "5", "accelerate": "1", "trl": "1"}
+    (tmp_path / "r.yaml").write_text("")
+    names = {kind: Job(kind, "x", "here", str(tmp_path / "r.yaml")) for kind in ("trainer", "trl", "septet")}
+    before = {kind: seeds.kept_as(job, versions, {}) for kind, job in names.items()}
+    after = {kind: seeds.kept_as(job, {**versions, "trl": "2"}, {}) for kind, job in names.items()}
+    assert {kind for kind in names if before[kind] != after[kind]} == {"trl"}
+    monkeypatch.setitem(seeds.CODE, "trainer", ("trainer.py", "speed.py"))
+    assert seeds.kept_as(names["trainer"], versions, {}) != before["trainer"]
+
+
 # ---- jobs, tables, recipes ----
 
 
