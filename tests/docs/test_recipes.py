@@ -163,7 +163,7 @@ def test_office_messages_in_full(whole: Any) -> None:
 def test_sentiment_in_full(whole: Any) -> None:
     run = whole("sentiment")
     assert answer(run, "I love this product!") == "positive"
-    # 80 % are usual with 1,000 rows to learn from; two standard errors of the 872 test rows below that
+    # two standard errors of 872 test rows below 80 %: one run with these settings had 79.9 %
     assert value(run, "test", "accuracy") >= 0.773
 
 

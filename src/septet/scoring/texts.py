@@ -25,6 +25,7 @@ from septet.progress import Listen
 from septet.recipe import Recipe
 from septet.report import Finding
 from septet.scoring import SHOWN_TEXT, TUNED, Asked, difference
+from septet.tasks import Example
 
 # by which two systems are compared where one has no loss
 PAIRED_BY = "chrf"
@@ -53,6 +54,8 @@ class TextScorer:
     def __init__(self, asked: Asked):
         self.asked = asked
         self.labels: list[str] = []
+        # the tuned model and its base are asked alike: what one read, the other reads
+        self._encoded: dict[str, list[list[Example]]] = {}
         wanted = asked.recipe.evaluate.metrics or asked.task.metrics
         self.metrics = list(dict.fromkeys([asked.primary, *wanted, asked.task.loss_metric]))
 
@@ -64,7 +67,7 @@ class TextScorer:
 
     def tuned(self, split: Held) -> Said:
         """Return the tuned model's losses and answers; rows that hold nothing to learn leave the split."""
-        self._keep_learnable(split)
+        self._encoded[split.name] = self._learnable(split)
         return self._said(self.asked.predictor, split)
 
     def base(self, split: Held, ours: Said) -> Said | None:
@@ -134,8 +137,7 @@ class TextScorer:
 
     def _said(self, predictor: Predictor, split: Held) -> Said:
         task = predictor.task
-        encoded = task.encode(split.rows, predictor.processor)
-        measured = predictor.measure(encoded)
+        measured = predictor.measure(self._encoded[split.name])
         whole = task.judge(split.rows, measured)
         drawn = self._drawn(split)
         if not len(drawn):
@@ -153,19 +155,20 @@ class TextScorer:
         order = np.random.default_rng(self.asked.recipe.evaluate.seed).permutation(len(split.rows))
         return np.sort(order[:wanted])
 
-    def _keep_learnable(self, split: Held) -> None:
-        """Take rows that the model has no answer to learn from out of a split, and count them."""
+    def _learnable(self, split: Held) -> list[list[Example]]:
+        """Return a split's rows encoded; those that hold no answer to learn leave it, and are counted."""
         task, processor = self.asked.task, self.asked.predictor.processor
         encoded = task.encode(split.rows, processor)
         reasons = Counter(
             task.refusal(row, processor) for row, each in zip(split.rows, encoded, strict=True) if not each
         )
         if not reasons:
-            return
+            return encoded
         split.rows = [row for row, each in zip(split.rows, encoded, strict=True) if each]
         split.dropped = {**split.dropped, **reasons}
         if not split.rows:
             raise DataError(f"No row of {split.name} holds an answer to score.", received=dict(reasons))
+        return [each for each in encoded if each]
 
     def _pair(self, who: str, ours: Said, theirs: Said) -> dict[str, Any] | None:
         metric = self.asked.primary
