@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 def init(
     data: str | Path,
     *,
+    task: str | None = None,
     text: str | Sequence[str] | None = None,
     label: str | None = None,
+    prompt: str | None = None,
+    answer: str | None = None,
     model: str | None = None,
     out: str | Path | None = None,
     force: bool = False,
@@ -35,7 +38,8 @@ def init(
     """Return a commented starter recipe for a data file, and write it to `out`; see `septet.init.init`."""
     from septet.init import init as verb
 
-    return verb(data, text=text, label=label, model=model, out=out, force=force)
+    columns: dict[str, Any] = {"text": text, "label": label, "prompt": prompt, "answer": answer}
+    return verb(data, task=task, **columns, model=model, out=out, force=force)
 
 
 def tokenizer(
@@ -192,7 +196,7 @@ def load(folder: str | Path, *, device: str | None = None, code: Sequence[str] =
 
 
 def model_path(name: str = "starter", *, revision: str | None = None) -> Path:
-    """Return the folder of a model as recipes name it: `starter`, a folder, or a hub id (from the local cache where it is there)."""
+    """Return the folder of a model as recipes name it: `starter`, `starter-lm`, a folder, or a hub id (from the local cache where it is there)."""
     from septet.model.load import resolve
 
     return resolve(name, revision=revision)

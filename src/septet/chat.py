@@ -47,6 +47,9 @@ class Voice:
         from transformers import TextIteratorStreamer
 
         predictor = self.predictor
+        if predictor.task.options.decode.beams > 1:  # which of the answers is given is known at their end
+            yield str(predictor.predict([{"messages": list(asked)}])[0].value)
+            return
         streamer = TextIteratorStreamer(
             predictor.processor, skip_prompt=not predictor.task.encoder, skip_special_tokens=True
         )
@@ -88,9 +91,11 @@ def voices(
         UsageError: the model does not write texts, takes a single question, or was built from scratch.
     """
     tuned = Predictor.load(folder, device, code)
-    if tuned.task.answers_with != "texts":
+    if tuned.task.answers_with != "texts" or not tuned.task.answers_rows:
         raise UsageError(
-            "Only a model that writes texts can chat.", received=tuned.task.name, hint="septet predict answers rows"
+            "Only a model that writes texts can chat.",
+            received=tuned.task.name,
+            hint="a recipe of the task generate, which may begin with this model",
         )
     found = [Voice(TUNED, tuned)]
     if base:

@@ -120,7 +120,7 @@ def measure(setup: Setup, *, listen: Listen = quiet) -> dict[str, Any]:
     validation_s = _validation_s(setup) * _evaluations(setup)
     per_token = np.array([step.seconds / step.tokens for step in counted])
     tokens_per_s = 1 / float(np.median(per_token))
-    tokens = sum(e.size for e in setup.train)
+    tokens = setup.planner.tokens_per_epoch
     train_s = tokens * setup.total / setup.planner.groups_per_epoch / tokens_per_s
     spread = float(np.quantile(per_token, 0.9) - np.quantile(per_token, 0.1)) * tokens_per_s
     saved = sum(t.numel() * 4 for t in optimizer.masters.state().values())
@@ -130,7 +130,7 @@ def measure(setup: Setup, *, listen: Listen = quiet) -> dict[str, Any]:
         "validation_s": round(validation_s, 1),
         "low_s": round(train_s * (1 - min(0.5, spread / 2)), 1),
         "high_s": round(train_s * (1 + min(1.0, spread)) + validation_s, 1),
-        "rows_per_s": round(tokens_per_s * len(setup.train) / tokens, 1),
+        "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
         "memory_bytes": machines.peak_memory_bytes(),
         "disk_bytes": saved * (3 * (setup.recipe.train.keep + 1) + 2),

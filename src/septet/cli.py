@@ -147,25 +147,26 @@ def septet(context: click.Context, version: bool) -> None:
 
 @septet.command()
 @click.argument("data", metavar="DATA")
+@click.option("--task", metavar="NAME", help="classify, generate or pretrain; guessed from the data without it.")
 @click.option("--text", multiple=True, metavar="COL", help="Column with the text; twice for a pair of texts.")
 @click.option("--label", metavar="COL", help="Column with the label.")
-@click.option("--model", metavar="NAME", help="A folder, a hub id, or starter.")
+@click.option("--prompt", metavar="COL", help="Column with what is asked, where an answer is to be written.")
+@click.option("--answer", metavar="COL", help="Column with that answer.")
+@click.option("--model", metavar="NAME", help="A folder, a hub id, starter or starter-lm.")
 @click.option("-o", "--out", metavar="FILE", help="Where to write the recipe; standard output without it.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @_shared
 @click.pass_obj
-def init(
-    screen: Screen, data: str, text: tuple[str, ...], label: str | None, model: str | None, out: str | None, force: bool
-) -> None:
+def init(screen: Screen, data: str, text: tuple[str, ...], out: str | None, **options: Any) -> None:
     """Write a starter recipe for your data and this machine."""
     from septet.init import init as verb
 
-    columns = text[0] if len(text) == 1 else list(text) or None
-    recipe = verb(data, text=columns, label=label, model=model, out=out, force=force)
+    recipe = verb(data, text=text[0] if len(text) == 1 else list(text) or None, out=out, **options)
+    found, _, _ = recipe.partition("\ndata:")
     if screen.as_json:
         screen.json({"recipe": recipe, "out": out})
     else:
-        click.echo(recipe if out is None else f"wrote {out}\nnext: septet run {out}", nl=out is not None)
+        click.echo(recipe if out is None else f"{found}\nwrote {out}\nnext: septet run {out}", nl=out is not None)
 
 
 @septet.command()

@@ -78,7 +78,7 @@ def deploy(
         listen: told of the progress.
 
     Raises:
-        UsageError: not a run, or no such export.
+        UsageError: not a run, no such export, or a folder in the way that this did not write.
         ModelError: the artifact is damaged.
         CheckError: a package answers differently; it is removed.
     """
@@ -93,6 +93,13 @@ def deploy(
     target = Path(to) if to is not None else opened.path / "deploy"
     if target.exists() and not target.is_dir():
         raise UsageError("The packages need a folder.", where=str(target))
+    for name in options.exports:
+        if to is not None and (target / name).exists() and not (target / FILE).is_file():
+            raise UsageError(
+                "Something else is there, which is not replaced.",
+                where=str(target / name),
+                hint="another folder: --to DIR",
+            )
     result = Deployed(opened.path)
     for done, name in enumerate(options.exports):
         listen("progress", what=f"deploy {name}", done=done, total=len(options.exports))

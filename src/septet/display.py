@@ -99,9 +99,11 @@ class Screen:
     def _heard(self, voice: Voice, question: str, *, several: bool) -> str:
         if several and not self.as_json:
             click.secho(f"{voice.name}> ", bold=True, nl=False)
+        from septet.show._shown import SIGNS
+
         for piece in voice.say(question):
             if not self.as_json:
-                click.echo(piece, nl=False)
+                click.echo(piece.translate(SIGNS), nl=False)
         if not self.as_json:
             click.echo()
         return voice.messages[-1]["content"]
@@ -175,6 +177,13 @@ def _questions(terminal: bool) -> Iterator[str]:
             line = input("you> ") if terminal else sys.stdin.readline()
         except EOFError:
             return
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                "Standard input is not UTF-8.",
+                where=f"byte {error.start:,} of what was read",
+                received=repr(error.object[error.start : error.start + 1]),
+                hint="iconv -t UTF-8 FILE | septet chat DIR",
+            ) from error
         if (not terminal and not line) or line.strip() == "/quit":
             return
         if line.strip():

@@ -13,10 +13,12 @@ import numpy as np
 from septet import registry
 from septet.data.schema import derived
 from septet.data.store import Prepared, fingerprint
+from septet.engine.mixture import Mixture
 from septet.errors import DataError, RecipeError
 from septet.inputs.chat import Chat
 from septet.metrics import LIMITS_HINT, needs_limits
 from septet.model import load, scratch
+from septet.model.length import most_tokens
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
@@ -25,20 +27,6 @@ from septet.tokenizer import tokenizer as learn
 
 ENCODE_LIMIT = 512
 PASSAGE = 2000  # characters
-# models whose positions begin behind the padding's index
-COUNT_FROM_PADDING = {
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "luke",
-    "markuplm",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,8 @@ class Encoded:
         train: examples of train, in the order of its rows.
         validation: examples of each row of validation.
         validation_rows: those rows; the ones with nothing to learn are left out.
-        findings: what was left out or cut.
+        findings: what was left out or cut, and how corpora are mixed.
+        mixture: how often an epoch shows each example of train; None: once.
     """
 
     recipe: Recipe
@@ -64,6 +53,7 @@ class Encoded:
     validation: list[list[Example]]
     validation_rows: list[dict[str, Any]]
     findings: Report
+    mixture: Mixture | None = None
 
 
 def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen = quiet) -> Encoded:
@@ -81,19 +71,31 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     recipe = recipe.filled({**_from_task(task), **derived(task.schema)})
     processor = task.input.processor(str(folder))
     config = _config(recipe, task, folder, processor)
+    task = task.suited(
+        config, recipe.folder
+    )  # a new model's padding is the tokenizer's, and its positions begin behind it
     listen("progress", what="encode", done=0, total=len(rows))
+    _check_length(recipe, config)
+    if task.cuts:
+        task = task.learn(rows, max_length=recipe.model.max_length)
     found = task.encode(rows, processor)
     examples = [example for each in found for example in each]
     if not examples:
         raise _nothing_to_learn(task, rows, processor)
-    recipe = recipe.filled(_from_data(recipe, config, examples, len(rows)) | task.derive(examples))
-    task = _task(recipe, shape).learn(rows, max_length=recipe.model.max_length)
+    by_row = _mixture(recipe, prepared, [1] * len(rows))
+    shown = len(rows) if by_row is None else by_row.draws_per_epoch
+    recipe = recipe.filled(_from_data(recipe, config, examples, shown) | task.derive(examples))
+    task = _task(recipe, config).learn(rows, max_length=recipe.model.max_length)
     found = _shorten(task, processor, rows, found)
     train = [example for each in found for example in each]
+    if not train:
+        raise _nothing_to_learn(task, rows, processor)
     validation_rows = prepared.rows("validation") if "validation" in prepared.splits else []
     validation = task.encode(validation_rows, processor)
+    mixture = _mixture(recipe, prepared, [len(each) for each in found])
     findings = Report()
     findings.add(
+        _mixed(recipe, mixture, train),
         _unlearned("train", task, rows, found, processor),
         _unlearned("validation", task, validation_rows, validation, processor),
         *_lengths(train, recipe.model.max_length),
@@ -110,6 +112,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         [each for each in validation if each],
         [row for row, each in zip(validation_rows, validation, strict=True) if each],
         findings,
+        mixture,
     )
 
 
@@ -184,6 +187,17 @@ def _check_limits(recipe: Recipe, task: Any) -> None:
             raise RecipeError(f"{name} asks for {asked[0]}, and no column states the limits.", hint=LIMITS_HINT)
 
 
+def _check_length(recipe: Recipe, config: dict[str, Any]) -> None:
+    """Refuse rows longer than the model has positions for."""
+    wanted, limit = recipe.model.max_length, most_tokens(config)
+    if wanted is not None and limit is not None and wanted > limit:
+        raise RecipeError(
+            f"model.max_length must be at most {limit}: the model has positions for no more tokens.",
+            received=wanted,
+            hint=f"model.max_length={limit}, or leave it out",
+        )
+
+
 def _from_task(task: Any) -> dict[str, tuple[Any, str]]:
     return {
         "train.metric": (task.primary, f"the primary metric of {task.name}"),
@@ -195,17 +209,20 @@ def _from_task(task: Any) -> dict[str, tuple[Any, str]]:
 def _from_data(
     recipe: Recipe, config: dict[str, Any], examples: list[Example], rows: int
 ) -> dict[str, tuple[Any, str]]:
-    """Return what the examples of train say of the recipe's open values: dotted path -> value and reason."""
+    """Return what the examples of train say of the recipe's open values: dotted path -> value and reason.
+
+    Args:
+        rows: that an epoch shows.
+    """
     sizes = [longest(example) for example in examples]
-    limit = int(config.get("max_position_embeddings") or config.get("n_positions") or ENCODE_LIMIT)
-    if config.get("model_type") in COUNT_FROM_PADDING:
-        limit -= 1 + (1 if config.get("pad_token_id") is None else int(config["pad_token_id"]))
+    limit = most_tokens(config) or ENCODE_LIMIT
     most, p99 = max(sizes), int(np.percentile(sizes, 99))
     wanted = most if most <= 2 * p99 else p99
     length = min(limit, max(8, -(-wanted // 8) * 8))
     share = sum(size > length for size in sizes) / len(sizes)
     batch = 16 if rows < 2000 else 32
     updates = -(-rows // batch)
+    weighed = " by their weights" if recipe.data.weights else ""
     epochs = int(np.clip(round(600 / updates), 3, 10))
     return {
         "model.max_length": (
@@ -213,9 +230,49 @@ def _from_data(
             f"the longest training row has {most} tokens, 99 % have at most {p99}; {f'{share:.2%} are' if share else 'none is'} cut"
             + (f" (the model's limit is {limit})" if length == limit else ""),
         ),
-        "train.batch": (batch, f"{rows:,} training rows: {updates:,} updates an epoch"),
+        "train.batch": (batch, f"{rows:,} training rows{weighed}: {updates:,} updates an epoch"),
         "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
     }
+
+
+def _mixture(recipe: Recipe, prepared: Prepared, counts: Sequence[int]) -> Mixture | None:
+    """Return how often an epoch shows each example; None where every weight is 1.
+
+    Args:
+        counts: examples of each row of train.
+    """
+    weights = list(recipe.data.weighed().values())
+    if all(weight == 1 for weight in weights):
+        return None
+    return Mixture(np.repeat(prepared.sources(), counts), weights)
+
+
+def _mixed(recipe: Recipe, mixture: Mixture | None, examples: list[Example]) -> Finding | None:
+    """Return what an epoch shows of each source, in examples and as a share of the tokens."""
+    if mixture is None:
+        return None
+    tokens = np.bincount(mixture.sources, mixture.means * [e.size for e in examples], len(mixture.weights))
+    facts = {
+        path: {"weight": weight, "examples": size, "shown": shown, "tokens": share}
+        for (path, weight), size, shown, share in zip(
+            recipe.data.weighed().items(),
+            mixture.sizes.tolist(),
+            mixture.shown.tolist(),
+            (tokens / tokens.sum()).tolist(),
+            strict=True,
+        )
+    }
+    told = "; ".join(
+        f"{path} {each['shown']:,} of {each['examples']:,} (weight {each['weight']:g}, {each['tokens']:.1%} of the tokens)"
+        for path, each in facts.items()
+    )
+    return Finding(
+        "sources-weighed",
+        "note",
+        f"An epoch shows {mixture.draws_per_epoch:,} examples, drawn from {len(examples):,}: {told}.",
+        "data.weights sets how often each source is shown",
+        {"sources": facts},
+    )
 
 
 def _shorten(task: Any, processor: Any, rows: list[Any], encoded: list[list[Example]]) -> list[list[Example]]:
@@ -274,7 +331,7 @@ def _cut_answers(examples: list[Example], max_length: int | None) -> Finding | N
     if not cut:
         return None
     rows, tokens = len({example.row for example in cut}), sum(example.meta["lost"] for example in cut)
-    share = tokens / (tokens + sum(_learned(example) for example in examples))
+    share = tokens / (tokens + sum(example.learned for example in examples))
     return Finding(
         "answers-cut",
         "warning" if share > 0.01 else "note",
@@ -283,11 +340,6 @@ def _cut_answers(examples: list[Example], max_length: int | None) -> Finding | N
         "raise model.max_length: an answer without its end teaches no end",
         {"rows": rows, "tokens": tokens, "share": share},
     )
-
-
-def _learned(example: Example) -> int:
-    labels = example.inputs.get("labels")
-    return sum(example.inputs["supervised"]) if labels is None else len(labels)
 
 
 def _endless(task: Any, processor: Any, config: dict[str, Any]) -> Finding | None:

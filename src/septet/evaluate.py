@@ -20,7 +20,7 @@ from septet.baselines._kept import Kept
 from septet.data.held import Held, held_in, read_on, sample_of_train
 from septet.data.store import Prepared
 from septet.diagnose import VERDICTS, diagnose
-from septet.errors import SeptetError
+from septet.errors import SeptetError, UsageError
 from septet.metrics import higher_is_better
 from septet.metrics.interval import intervals
 from septet.model.predictor import Predictor
@@ -31,6 +31,7 @@ from septet.recipe import Recipe
 from septet.report import Finding, Report
 from septet.run import Run
 from septet.scoring import BASE, TUNED, Asked, Scorer, scorer
+from septet.signs.texts import writing_metric
 
 FORMAT = 1
 SCORES = "scores.jsonl"
@@ -54,19 +55,38 @@ class Evaluated:
         return {"run": str(self.run.path), "report": str(self.run.path / "report.html"), **shown, "scores": self.scores}
 
     def text(self) -> str:
-        primary = self.record["primary"]
-        lines = []
-        for line in self.scores:
-            if line["metric"] == primary:
-                span = f"{number(primary, line['low'])} to {number(primary, line['high'])}"
-                lines.append(
-                    f"{line['split']:<16} {line['who']:<10} {primary} {number(primary, line['value'], unit=True)}  ({span}, n {line['n']:,})"
-                )
+        lines = [_line(line) for line in self.scores if line["metric"] == self.record["primary"]]
+        for split, record in self.record["splits"].items():
+            if record["role"] == "test" and (metric := writing_metric(self.scores, split)) is not None:
+                lines += [_line(line) for line in self.scores if (line["split"], line["metric"]) == (split, metric)]
         if self.record["diagnosis"]:
             lines.append(f"diagnosis   {self.record['diagnosis']['message']}")
         if len(self.findings):
             lines.append(self.findings.text())
         return "\n".join([*lines, f"report      {self.run.path / 'report.html'}"])
+
+
+def require_held_out(splits: Sequence[Any]) -> None:
+    """Refuse to score rows that were all learned from.
+
+    Args:
+        splits: with their `role`.
+
+    Raises:
+        UsageError: none is held out.
+    """
+    if all(split.role == "train" for split in splits):
+        raise UsageError(
+            "No row is held out, so nothing can be said of rows the model has not seen.",
+            hint="data.split: {test: 0.1} in the recipe, or septet evaluate DIR --on FILE",
+        )
+
+
+def _line(line: dict[str, Any]) -> str:
+    name = line["metric"]
+    span = f"{number(name, line['low'])} to {number(name, line['high'])}"
+    value = number(name, line["value"], unit=True)
+    return f"{line['split']:<16} {line['who']:<10} {name} {value}  ({span}, n {line['n']:,})"
 
 
 def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | None = None) -> Evaluated:
@@ -91,12 +111,14 @@ def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | 
             splits += [*held_in(recipe, prepared), *sample_of_train(recipe, prepared)]
         if on is not None:
             splits.append(read_on(recipe, prepared, on))
+        require_held_out(splits)
         lines, records, findings = examiner.score(splits)
         scores = _merged(run, lines, replaced={split.name for split in splits})
         record = _record(examiner, before, records)
         whole = on is None or before is None
         if whole:
-            found = diagnose(run, recipe, scores, tests=prepared.tests)
+            held_out = prepared.tests or [split.name for split in splits if split.role == "on"]
+            found = diagnose(run, recipe, scores, tests=held_out)
             record["diagnosis"] = found.to_json()
             findings.add(found.finding())
         record["findings"] = _still_true(before, replaced=set(records), diagnosed=whole) + findings.to_json()

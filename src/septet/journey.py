@@ -78,10 +78,12 @@ class Served:
 
     def text(self) -> str:
         facts = self.facts
-        return (
-            f"{facts['rows']} rows in {facts['requests']} requests to the real server, answered as the model answers "
-            f"(largest difference {facts['max_difference']:.1e}); p50 {facts['p50_ms']:.0f} ms, p95 {facts['p95_ms']:.0f} ms"
+        compared = (
+            "answered with drawn words, which are not compared"
+            if facts["drawn"]
+            else f"answered as the model answers (largest difference {facts['max_difference']:.1e})"
         )
+        return f"{facts['rows']} rows in {facts['requests']} requests to the real server, {compared}; p50 {facts['p50_ms']:.0f} ms, p95 {facts['p95_ms']:.0f} ms"
 
 
 def prepare(

@@ -35,6 +35,7 @@ class Predicted:
         rows: rows answered.
         labels: how often each label was given; of texts, how they ended (`stop` or `length`).
         empty: rows without text; they are answered and flagged.
+        unread: rows that are no question, of a model that writes; they are flagged with the reason, and not answered.
         tokens, truncated_tokens, truncated_rows: what the model read, and what it could not.
         columns: the names of the added columns.
         out: the file written, if one was.
@@ -45,6 +46,7 @@ class Predicted:
     rows: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     empty: int = 0
+    unread: int = 0
     tokens: int = 0
     truncated_tokens: int = 0
     truncated_rows: int = 0
@@ -58,6 +60,7 @@ class Predicted:
             "rows": self.rows,
             "labels": dict(self.labels.most_common()),
             "empty": self.empty,
+            "unread": self.unread,
             "tokens": self.tokens,
             "truncated_tokens": self.truncated_tokens,
             "truncated_rows": self.truncated_rows,
@@ -75,12 +78,14 @@ class Predicted:
 
     def summary(self) -> str:
         """The outcome in a few plain lines."""
-        lines = [f"{_rows_said(self.rows)} answered" + (f", written to {self.out}" if self.out else "")]
+        lines = [f"{_rows_said(self.rows - self.unread)} answered" + (f", written to {self.out}" if self.out else "")]
         shares = [f"{label} {count / self.rows:.0%}" for label, count in self.labels.most_common(8)]
         lines.append("labels: " + ", ".join(shares) + (", …" if len(self.labels) > 8 else ""))
         if self.truncated_rows:
             said = f"{_rows_said(self.truncated_rows)} longer than the model reads"
             lines.append(f"{said}: {self.truncated_tokens:,} tokens cut off")
+        if self.unread:
+            lines.append(f"{_rows_said(self.unread)} that cannot be asked, flagged with the reason and not answered")
         if self.empty:
             lines.append(
                 f"{_rows_said(self.empty)} without text, flagged empty: what the model says of nothing means nothing"
@@ -139,11 +144,14 @@ def source_rows(source: Any, texts: Sequence[str]) -> list[dict[str, str]]:
     return [{column: _as_text(row.get(column)) for column in texts} for row in rows]
 
 
-def _asked(row: dict[str, Any], task: Any, number: int) -> Any:
-    """Return a row with the model's columns only, ready to be answered."""
+def _asked(row: dict[str, Any], task: Any) -> tuple[Any, str]:
+    """Return a row with the model's columns only, ready to be answered, or None and why it cannot be."""
     if task.answers_with == "choices":
-        return {column: _as_text(row.get(column)) for column in task.texts}
-    return task.parse({column: row.get(column) for column in task.texts}, f"row {number:,}")
+        return {column: _as_text(row.get(column)) for column in task.texts}, ""
+    try:
+        return task.parse({column: row.get(column) for column in task.texts}, "the row"), ""
+    except DataError as error:
+        return None, error.reason
 
 
 # ---- answering ----
@@ -152,9 +160,15 @@ def _asked(row: dict[str, Any], task: Any, number: int) -> Any:
 def _answered(
     chunk: list[dict[str, Any]], model: Any, *, names: dict[str, str], found: Predicted
 ) -> list[dict[str, Any]]:
-    asked = [_asked(row, model.task, found.rows + i) for i, row in enumerate(chunk, 1)]
+    asked = [_asked(row, model.task) for row in chunk]
+    predictions = iter(model.predict([given for given, _ in asked if given is not None]))
     answered = []
-    for row, given, prediction in zip(chunk, asked, model.predict(asked), strict=True):
+    for row, (given, refused) in zip(chunk, asked, strict=True):
+        if given is None:
+            answered.append({**row, **{name: refused if key == "flag" else None for key, name in names.items()}})
+            found.unread += 1
+            continue
+        prediction = next(predictions)
         empty = not any(value.strip() if isinstance(value, str) else value for value in given.values())
         flags = ["empty"] if empty else []
         if prediction.truncated:
@@ -241,7 +255,7 @@ def _rows(source: Any, texts: list[str]) -> tuple[Iterable[dict[str, Any]], list
     from septet.data.table import require_columns
 
     table = read(source)
-    require_columns(list(table.columns), dict.fromkeys(texts, "the model reads it"), where=table.name)
+    require_columns(list(table.columns), dict.fromkeys(texts, "which the model reads"), where=table.name)
     names = list(table.columns)
     rows = (dict(zip(names, values, strict=True)) for values in zip(*table.columns.values(), strict=True))
     return rows, names, len(table)

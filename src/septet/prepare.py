@@ -2,7 +2,8 @@
 
 The order, and what each stage may change:
 
-1. *Read* every split that is given. Labels and texts stay as written.
+1. *Read* every split that is given. Labels and texts stay as written. Lines of JSON lines that cannot be read stop it, or are left out
+   and counted where `data.allow` says so.
 2. *Sample* (`data.sample`): the rows that `datasets`' `shuffle(seed).select(range(N))` would draw of the split as read.
 3. *Clean* the texts (`data.clean`), and answers that are free text; never labels.
 4. Drop rows without a label (a blocker unless lifted) or answer, rows without text, and rows the task cannot read, in every split:
@@ -13,7 +14,7 @@ The order, and what each stage may change:
 7. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
 
 Labels are looked at, and splits stratified, only where they are classes. Columns that the recipe leaves open are found by the task in
-the first row of train.
+the first rows of train.
 
 The result is kept in `prepared/<hash>/` beside the runs. While recipe and raw files are unchanged, by size and time, it is
 used again and neither a raw file nor the test split is opened. Left out here: near-duplicates, augmentation, balancing.
@@ -26,18 +27,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from septet.data import audit, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.clean import Cleaning, clean_rows
 from septet.data.draft import Draft, check_allowed
+from septet.data.ledger import Ledger
 from septet.data.profile import describe
 from septet.data.rows import row_ids
 from septet.data.sample import draw
 from septet.data.schema import Schema
-from septet.data.sources import Source, content_stamp, find_sources
+from septet.data.sources import Source, content_stamp, find_sources, origins
 from septet.data.split import cut
 from septet.data.store import Prepared
-from septet.data.unusable import drop_unusable
+from septet.data.unusable import book_unread, drop_unusable
 from septet.errors import RecipeError
 from septet.progress import Listen, quiet
 from septet.run import Run
@@ -71,12 +75,14 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
     else:
         listen("note", text=f"data: unchanged, prepared before in {prepared.path}")
     told = (run.path / "data.json").exists()
-    run.write_json("data.json", prepared.to_json(run))
+    facts = prepared.to_json(run)
+    facts["ledger"] = _weighed(facts["ledger"], recipe.data)
+    run.write_json("data.json", facts)
     findings = prepared.findings
     if not told:
         if schema is None:
             listen("note", text=_located(prepared))
-        listen("note", text=prepared.ledger.text())
+        listen("note", text=Ledger.from_json(facts["ledger"]).text())
         for finding in findings:
             listen("finding", finding=finding)
     findings.stop_on_blockers()
@@ -85,18 +91,23 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """What was read: the draft, the task with its columns, those that it located, the key with all columns named, the files' stamps."""
+    """What was read: the draft, the task with its columns, those that it located, the key with all columns named, the files' stamps.
+
+    `origins` says of each row read for train by which of the recipe's paths it was found.
+    """
 
     draft: Draft
     task: Any
     located: dict[str, str]
     key: str
     stamps: list[dict[str, Any]]
+    origins: np.ndarray
 
 
 def _check(schema: Schema, recipe: Any) -> None:
-    if store.ROW in schema.columns:
-        raise RecipeError(f"The column name {store.ROW!r} is Septet's own (the row id).", hint="rename the column")
+    for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
+        if own in schema.columns:
+            raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
     if not schema.classes and recipe.data.conflicts == "drop":
         raise RecipeError(
             "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"
@@ -110,7 +121,8 @@ def _key(recipe: Any, task: Any, schema: Schema | None, sources: list[Source]) -
 
 def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source], listen: Listen) -> _Raw:
     """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
-    splits, stamps, located = {}, [], {}
+    splits, stamps, located, unread = {}, [], {}, {}
+    of_train = np.zeros(0, dtype=np.int32)
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
         table = source.load(recipe, schema)
@@ -118,7 +130,10 @@ def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source
             task, located = locate(task, table)
             schema = Schema.of(recipe, task)
             _check(schema, recipe)
+        if source.split == "train":
+            of_train = origins(source, table)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
+        unread[source.split] = table.unread
         stamps += [
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
         ]
@@ -126,7 +141,8 @@ def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source
     draft = Draft(splits, schema, recipe.data.allow)
     for split, rows in splits.items():
         draft.ledger[split].read = len(rows)
-    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps)
+        book_unread(draft, split, unread[split])
+    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of_train)
 
 
 def _build(recipe: Any, raw: _Raw, *, key: str, root: Path) -> Prepared:
@@ -140,6 +156,7 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path) -> Prepared:
     if found is not None:
         return found
     _refine(draft, recipe, raw.task)
+    sources = _book_sources(draft, recipe.data.files("train"), raw.origins)
     labels = _listed(recipe) or sorted(draft.splits["train"].label_counts()) if schema.classes else []
     facts |= {
         "labels": list(labels),
@@ -147,7 +164,27 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path) -> Prepared:
         "findings": draft.report.to_json(),
         "profile": {split: describe(rows, classes=schema.classes) for split, rows in draft.splits.items()},
     }
-    return store.write(root, name, splits=draft.splits, schema=schema, facts=facts)
+    return store.write(root, name, splits=draft.splits, schema=schema, facts=facts, sources=sources)
+
+
+def _book_sources(draft: Draft, paths: list[str], read: np.ndarray) -> list[int] | None:
+    """Return the source of each row of train, and book what was read and kept of each; None where there are not several."""
+    if len(paths) < 2:
+        return None
+    kept = read[draft.splits["train"].places]
+    counts = zip(*(np.bincount(each, minlength=len(paths)).tolist() for each in (read, kept)), strict=True)
+    draft.ledger["train"].sources = {path: {"read": n, "kept": m} for path, (n, m) in zip(paths, counts, strict=True)}
+    return kept.tolist()
+
+
+def _weighed(ledger: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Return the books with the weight of each source of train, where there are several or one has a weight."""
+    train, weights = ledger["train"], data.weighed()
+    if len(weights) < 2 and not data.weights:
+        return ledger
+    whole = {"read": train["read"], "kept": train["kept"]}
+    sources = {path: {**train["sources"].get(path, whole), "weight": weight} for path, weight in weights.items()}
+    return {**ledger, "train": {**train, "sources": sources}}
 
 
 def _refine(draft: Draft, recipe: Any, task: Any) -> None:
@@ -209,4 +246,4 @@ def _cut(draft: Draft, options: Any) -> None:
 def _located(prepared: Prepared) -> str:
     shown = [f"{column} ({option})" for option, column in prepared.located.items()]
     names = " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
-    return f"data: found the column{'s' if len(shown) > 1 else ''} {names} in the first row"
+    return f"data: found the column{'s' if len(shown) > 1 else ''} {names} in the data"

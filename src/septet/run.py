@@ -141,11 +141,17 @@ class Run:
 
         Raises:
             UsageError: the run has no such file yet.
+            RunError: it is no JSON.
         """
         path = self.path / name
         if not path.exists():
             raise UsageError(f"The run has no {name} yet.", where=str(self.path))
-        return json.loads(path.read_text())
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(
+                f"The file {name} of the run is damaged: {error}.", where=str(path), hint="a copy of it, or a new run"
+            ) from error
 
     def append(self, stream: str, record: dict[str, Any]) -> None:
         """Add one line to a `.jsonl` stream."""

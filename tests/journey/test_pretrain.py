@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,32 @@ def test_what_is_hidden_changes_with_the_epoch_and_not_with_a_resume(tmp_path, a
     broken = train(source, run=tmp_path / "broken", resume=True).run
     assert [step["loss"] for step in steps(broken.path)] == losses
     assert (broken.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_muon_and_half_as_large_weights(tmp_path, compiled):
+    """Hidden matrices by Muon: it learns, a broken run ends in the same bytes, and the stored weights are bfloat16."""
+    if compiled and shutil.which("g++") is None:
+        pytest.skip("no C++ compiler here")
+    source = recipe(tmp_path, "llama")
+    source["train"] |= {"epochs": 2, "save_every": 3, "optimizer": "muon", "compile": compiled}
+    source["model"]["dtype"] = "bfloat16"
+    whole = train(source, run=tmp_path / "whole").run
+    losses = [step["loss"] for step in steps(whole.path)]
+    assert losses[-1] < losses[0]
+    assert ("blocks-compiled" in (whole.path / "setup.json").read_text()) == compiled
+
+    def interrupt(event: str, **facts: object) -> None:
+        if event == "step" and facts["step"] == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(source, run=tmp_path / "broken", listen=interrupt)
+    broken = train(source, run=tmp_path / "broken", resume=True).run
+    assert [step["loss"] for step in steps(broken.path)] == losses
+    assert (broken.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
+    stored = transformers.AutoModelForCausalLM.from_pretrained(whole.model, dtype="auto")
+    assert {p.dtype for p in stored.parameters()} == {torch.bfloat16}
 
 
 def test_it_is_not_asked(causal):

@@ -97,6 +97,27 @@ def test_a_damaged_model_is_refused(run):
     assert not (run / "deploy").exists()
 
 
+def test_a_folder_of_someone_else_is_left_alone(run, tmp_path):
+    (tmp_path / "models" / "hf").mkdir(parents=True)
+    (tmp_path / "models" / "hf" / "mine.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="Something else is there"):
+        deploy(run, to=tmp_path / "models")
+    assert (tmp_path / "models" / "hf" / "mine.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "files": []}', '{"format": 1, "files": 3}', '{"format": 1'])
+def test_a_manifest_that_lists_nothing_is_refused(run, text):
+    (run / "model" / "manifest.json").write_text(text)
+    with pytest.raises(ModelError):
+        deploy(run)
+
+
+def test_a_damaged_record_of_the_data_is_named(run):
+    (run / "data.json").write_text('{"prepared": ')
+    with pytest.raises(UsageError, match=r"data.json of the run is damaged"):
+        deploy(run)
+
+
 def test_not_a_run(tmp_path):
     with pytest.raises(UsageError):
         deploy(tmp_path)

@@ -100,7 +100,7 @@ def test_wrong_use(tmp_path, changes, message):
 
 
 def test_too_few_texts(tmp_path):
-    with pytest.raises(DataError, match="too few"):
+    with pytest.raises(DataError, match="At least 3 texts"):
         tokenizer(TABLE[:1], tmp_path / "t", text="text")
 
 
@@ -116,10 +116,37 @@ def test_the_command(tmp_path):
     found = json.loads(result.stdout)
     assert found["vocabulary"] == 400 and found["folder"] == str(out)
     kept = (out / "tokenizer.json").read_bytes()
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="a tokenizer already"):
         septet.tokenizer(TABLE, out, text="text", size=300)
     assert (out / "tokenizer.json").read_bytes() == kept
     assert septet.tokenizer(TABLE, out, text="text", size=350, force=True).vocabulary == 350
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_tokenizer_is_never_replaced(tmp_path, monkeypatch, force):
+    """Not the folder above, not one with other files, not a file."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.txt").write_text("two years")
+    (tmp_path / "file").write_text("one")
+    monkeypatch.chdir(tmp_path / "work")
+    for out in ("..", ".", tmp_path / "work", tmp_path / "file"):
+        with pytest.raises(UsageError, match="Something else is there"):
+            septet.tokenizer(TABLE, out, text="text", size=300, force=force)
+    assert (tmp_path / "work" / "thesis.txt").read_text() == "two years" and (tmp_path / "file").read_text() == "one"
+
+
+def test_a_broken_packed_file_and_too_few_texts(tmp_path):
+    import gzip
+
+    raw = bytearray(gzip.compress(b"one text\n" * 200))
+    raw[30] ^= 255
+    (tmp_path / "broken.txt.gz").write_bytes(bytes(raw))
+    with pytest.raises(DataError, match="cannot be read"):
+        septet.tokenizer(tmp_path / "broken.txt.gz", tmp_path / "made")
+    (tmp_path / "line.txt").write_text("the sea " * 500)
+    with pytest.raises(DataError, match="1 was found") as caught:
+        septet.tokenizer(tmp_path / "line.txt", tmp_path / "made")
+    assert "a text a line" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,8 +1,8 @@
 """What the data stage asks of a task: its columns, and what of it decides the prepared rows.
 
 A task says its columns in `schema`. One whose columns the recipe may leave open has `needs_columns`, and `located`, which finds
-them in the first row of the training table; what else its `schema` says holds before. One whose rows have a form has `problems`
-(see `unusable`).
+them in a row of the training table; what else its `schema` says holds before. One whose rows have a form has `problems`, and
+`left_out` where a row may hold turns that it does not read (see `unusable`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from septet import registry
 from septet.data.clean import Cleaning
 from septet.data.schema import Schema
 from septet.data.table import Table
+from septet.errors import SeptetError, UsageError
+
+LOOKED_AT = 100  # rows in which columns are sought: the first ones may be malformed
 
 
 def task_of(recipe: Any, located: Mapping[str, str] | None = None) -> Any:
@@ -38,14 +41,25 @@ def reads_documents(recipe: Any) -> bool:
 
 
 def locate(task: Any, table: Table) -> tuple[Any, dict[str, str]]:
-    """Return the task with the columns it finds in a table's first row, and these by their option.
+    """Return the task with the columns it finds in a table's first row, or the first that holds what tells them, and these by their option.
 
     Raises:
         SeptetError: the task finds none.
     """
-    found = task.located({column: values[0] for column, values in table.columns.items()})
+    found = _located(task, table)
     before, after = task.options.model_dump(), found.options.model_dump()
     return found, {option: column for option, column in after.items() if column != before[option]}
+
+
+def _located(task: Any, table: Table) -> Any:
+    """Return the task as the first rows that it makes sense of tell it; the error is that of the first row."""
+    refused: SeptetError | None = None
+    for place in range(min(LOOKED_AT, len(table))):
+        try:
+            return task.located({column: values[place] for column, values in table.columns.items()})
+        except SeptetError as error:
+            refused = refused or error
+    raise refused or UsageError("There are no rows to find the columns in.", where=table.name)
 
 
 def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
@@ -55,6 +69,9 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         schema: None where the columns are not found yet; then the whole block of the task, since any of it may name one.
     """
     data = recipe.data.model_dump(mode="json")
+    data.pop("weights", None)  # they weigh what is learned, and change no prepared row
+    if len(recipe.data.files("train")) > 1:
+        data["sources"] = "kept"  # younger than data that were prepared without them
     if data["documents"] is None:
         del data["documents"]  # younger than data that were prepared without it
     reads = [task.name, _sha256(task.name)]  # such a task looks at the rows, with code that may change

@@ -96,11 +96,12 @@ def whole(text: str) -> str:
 def _clean_value(value: Any, cleaning: Cleaning, *, kinds: set[str]) -> Any:
     if not isinstance(value, str):
         return _clean_inside(value, cleaning, kinds=kinds)
+    value = _note(kinds, "surrogates", before=value, after=whole(value))
     if value.lstrip()[:1] in ("[", "{"):
         try:
             found = json.loads(value)
             cleaned = _clean_inside(found, cleaning, kinds=kinds)
-            return value if cleaned == found else json.dumps(cleaned, ensure_ascii=False)
+            return value if cleaned == found else whole(json.dumps(cleaned, ensure_ascii=False))
         except (ValueError, RecursionError):
             pass  # a text that only begins as JSON does
     return _clean(value, cleaning, kinds=kinds)

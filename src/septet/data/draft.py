@@ -17,7 +17,14 @@ from septet.errors import RecipeError
 from septet.registry import suggest
 from septet.report import Finding, Level, Report
 
-LIFTABLE = ("data-leak", "label-looks-missing", "label-missing", "label-unseen", "validation-is-test")
+LIFTABLE = (
+    "data-leak",
+    "label-looks-missing",
+    "label-missing",
+    "label-unseen",
+    "line-unreadable",
+    "validation-is-test",
+)
 
 
 @dataclass(slots=True)

@@ -117,8 +117,11 @@ def read_bytes(path: Path) -> tuple[bytes, Stamp]:
     return raw, stamp
 
 
-def decode(raw: bytes, path: Path, *, encoding: str = "utf-8") -> str:
+def decode(raw: bytes, path: Path, *, encoding: str = "utf-8", lenient: bool = False) -> str:
     """Return the text of a file, without a byte order mark.
+
+    Args:
+        lenient: a byte that does not fit becomes half a character (U+DC80 to U+DCFF), and a NUL stays.
 
     Raises:
         RecipeError: there is no such encoding.
@@ -127,7 +130,7 @@ def decode(raw: bytes, path: Path, *, encoding: str = "utf-8") -> str:
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding.lower().replace("-", "") == "utf8":
         raise DataError("The file is UTF-16, not utf-8.", where=f"{shown(path)} line 1", hint="data.encoding: utf-16")
     try:
-        text = raw.decode(encoding)
+        text = raw.decode(encoding, "surrogateescape" if lenient else "strict")
     except LookupError:
         raise RecipeError(
             "data.encoding is no encoding known here.", received=encoding, hint="utf-8, latin-1, cp1252, utf-16"
@@ -140,7 +143,7 @@ def decode(raw: bytes, path: Path, *, encoding: str = "utf-8") -> str:
             hint="data.encoding: latin-1   (what older Western files use), or save the file as UTF-8",
         ) from None
     text = text.removeprefix("\ufeff")
-    nul = text.find("\0")
+    nul = -1 if lenient else text.find("\0")
     if nul >= 0:
         raise DataError(
             "There is a NUL byte in the text.",

@@ -1,45 +1,56 @@
 """JSON lines and JSON: one object a line, an array of objects, `{"data": [...]}`, or columns.
 
-Errors name the line and the column. `null` and `NaN` are missing values; the text "NaN" is text.
+Errors name the line and the column, and how many other lines cannot be read. `null` and `NaN` are missing values; the text "NaN"
+is text. A byte order mark before a line, as where files were joined, is no part of it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from septet.errors import DataError
 
+UNREADABLE = "line-unreadable"  # the finding of lines that are left out
+SHOWN_LINES = 5
+_NO_TEXT = re.compile("[\udc80-\udcff]")  # what `decode` makes of a byte that is no text, where it is lenient
+
 Columns = dict[str, list[Any]]
 
 
-def parse_lines(text: str, name: str) -> tuple[Columns, array]:
+def parse_lines(text: str, name: str, *, unread: list[DataError] | None = None) -> tuple[Columns, array]:
     """Return the columns of JSON lines, and the line of each row; blank lines are skipped.
 
+    Args:
+        unread: is given what is wrong with each line that cannot be read, which is then left out; None: one such line is an error.
+
     Raises:
-        DataError: a line is not JSON or not an object.
+        DataError: a line, or every line, is not JSON or not an object.
     """
     rows: list[dict[str, Any]] = []
     lines = array("q")
+    broken: list[DataError] = []
     for number, line in enumerate(text.split("\n"), 1):
+        line = line.lstrip("\ufeff")
         if not line.strip():
             continue
-        row = _load(line, name, line=number)
-        if not isinstance(row, dict):
-            raise DataError(
-                'A line of JSON lines must be an object such as {"text": "…", "label": "…"}.',
-                where=f"{name} line {number}",
-                received=row,
-            )
-        rows.append(row)
-        lines.append(number)
+        try:
+            rows.append(_row(line, name, line=number))
+            lines.append(number)
+        except DataError as error:
+            broken.append(error)
+    if broken and (unread is None or not rows):
+        raise _broken(broken)
+    if unread is not None:
+        unread += broken
     return to_columns(rows), lines
 
 
-def parse(text: str, name: str) -> tuple[Columns, array | None]:
-    """Return the columns of a JSON file, and line numbers where it turns out to be JSON lines.
+def parse(text: str, name: str, *, unread: list[DataError] | None = None) -> tuple[Columns, array | None]:
+    """Return the columns of a JSON file, and line numbers where it turns out to be JSON lines; then `unread` is as in `parse_lines`.
 
     Raises:
         DataError: the file is not JSON, or holds no table.
@@ -48,7 +59,7 @@ def parse(text: str, name: str) -> tuple[Columns, array | None]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip()[:1] == "{":
-            return parse_lines(text, name)
+            return parse_lines(text, name, unread=unread)
         raise _invalid(error, name, line=error.lineno) from None
     except (RecursionError, ValueError) as error:
         raise DataError(f"The JSON cannot be read: {_reason(error)}.", where=name) from None
@@ -94,13 +105,34 @@ def _equal(columns: dict[str, list[Any]], name: str) -> Columns:
     return columns
 
 
-def _load(text: str, name: str, *, line: int) -> Any:
+def _row(text: str, name: str, *, line: int) -> dict[str, Any]:
+    if not text.isascii() and _NO_TEXT.search(text):
+        raise DataError("Bytes of the line are no text in this encoding.", where=f"{name} line {line}")
     try:
-        return json.loads(text)
+        row = json.loads(text)
     except json.JSONDecodeError as error:
         raise _invalid(error, name, line=line) from None
     except (RecursionError, ValueError) as error:
         raise DataError(f"The JSON cannot be read: {_reason(error)}.", where=f"{name} line {line}") from None
+    if not isinstance(row, dict):
+        raise DataError(
+            'A line of JSON lines must be an object such as {"text": "…", "label": "…"}.',
+            where=f"{name} line {line}",
+            received=row,
+        )
+    return row
+
+
+def _broken(problems: Sequence[DataError]) -> DataError:
+    """Return the error of lines that cannot be read: what is wrong with the first, and where the others are."""
+    first, others = problems[0], problems[1:]
+    what = first.what
+    if others:
+        numbers = ", ".join((error.where or "").rpartition(" ")[2] for error in others[:SHOWN_LINES])
+        more = ", …" if len(others) > SHOWN_LINES else ""
+        counted = "1 more line cannot be read" if len(others) == 1 else f"{len(others):,} more lines cannot be read"
+        what = f"{what} {counted} (line {numbers}{more})."
+    return DataError(what, where=first.where, hint=f"mend them; or leave them out, counted: data.allow: [{UNREADABLE}]")
 
 
 def _invalid(error: json.JSONDecodeError, name: str, *, line: int) -> DataError:

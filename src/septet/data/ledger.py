@@ -16,7 +16,10 @@ from septet.run import Run
 
 @dataclass(slots=True)
 class Account:
-    """The book of one split, in rows; `cleaned` counts changed rows by kind, `truncated_*` are filled when rows are encoded."""
+    """The book of one split, in rows; `cleaned` counts changed rows by kind, `truncated_*` are filled when rows are encoded.
+
+    `sources` holds, where train is mixed of several of the recipe's paths, the rows `read` from each and `kept`; a run's own copy the `weight` too.
+    """
 
     read: int = 0
     received: int = 0
@@ -26,6 +29,7 @@ class Account:
     cleaned: dict[str, int] = field(default_factory=dict)
     truncated_rows: int | None = None
     truncated_tokens: int | None = None
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -91,6 +95,9 @@ class Ledger:
                 f"{n:>10,}" for n in (a.read, a.received, sum(a.moved.values()), sum(a.dropped.values()), a.kept)
             )
             lines.append(f"{split:<12}{figures}{'   ' + notes if notes else ''}")
+            for path, rows in a.sources.items():
+                weight = f"   weight {rows['weight']:g}" if rows.get("weight", 1) != 1 else ""
+                lines.append(f"{'':<12}{rows['read']:>10,}{'':>30}{rows['kept']:>10,}   {path}{weight}")
         return "\n".join(lines)
 
 

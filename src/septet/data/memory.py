@@ -25,9 +25,12 @@ def read_memory(value: Any, name: str, *, columns: Sequence[str] | None = None) 
 
     Raises:
         UsageError: the value is no table that is known here.
-        DataError: the table has no rows, a column twice, or columns of unequal length.
+        DataError: the table has no rows, a column twice, columns of unequal length, or a value that is nested too deeply.
     """
-    found = _columns(value, name, wanted=columns)
+    try:
+        found = _columns(value, name, wanted=columns)
+    except RecursionError:
+        raise DataError("A value of the table is nested too deeply.", where=name) from None
     lengths = {len(items) for items in found.values()}
     if len(lengths) > 1:
         raise DataError(

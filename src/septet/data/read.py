@@ -15,6 +15,7 @@ from septet.data import delimited, documents, jsonl, parquet
 from septet.data.files import decode, find_files, format_of, read_bytes, shown
 from septet.data.memory import read_memory
 from septet.data.table import Part, Table, concatenate, require_columns
+from septet.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Reading:
         delimiter: None: detected.
         plain: whether `.txt` is plain text, not CSV, where the ending says the format.
         documents: how plain text is cut into documents; see `documents.parse`.
+        lenient: lines of JSON lines that cannot be read are left out, and are in the table's `unread`.
     """
 
     format: str = "auto"
@@ -33,6 +35,7 @@ class Reading:
     delimiter: str | None = None
     plain: bool = False
     documents: str | None = None
+    lenient: bool = False
 
 
 def read(
@@ -65,14 +68,15 @@ def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[st
     name = shown(path)
     raw, stamp = read_bytes(path)
     lines: Sequence[int] | None = None
+    unread: list[DataError] | None = [] if reading.lenient else None
     if kind == "parquet":
         found: dict[str, list[Any]] = parquet.parse(raw, name, columns=list(columns) if columns else None)
     else:
-        text = decode(raw, path, encoding=reading.encoding)
+        text = decode(raw, path, encoding=reading.encoding, lenient=reading.lenient and kind == "jsonl")
         if kind == "jsonl":
-            found, lines = jsonl.parse_lines(text, name)
+            found, lines = jsonl.parse_lines(text, name, unread=unread)
         elif kind == "json":
-            found, lines = jsonl.parse(text, name)
+            found, lines = jsonl.parse(text, name, unread=unread)
         elif kind == "text":
             parsed, lines = documents.parse(text, reading.documents)
             found = dict(parsed)
@@ -82,7 +86,7 @@ def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[st
             )
             found = dict(parsed)
     require_columns(list(found), dict(columns or {}), where=name)
-    return Table(found, [Part(name, 0, lines)], [stamp])
+    return Table(found, [Part(name, 0, lines)], [stamp], unread or [])
 
 
 def _are_paths(source: Any) -> bool:

@@ -113,9 +113,11 @@ class Schema:
         filled = [["" if value is None else value for value in column] for column in texts]
         none: list[str | None] = [None] * len(table)
         labels = none if self.label is None else self._column(table, self.label)
+        if self.classes:
+            labels = _whole(labels)  # they are not cleaned
         groups = None
         if self.group is not None and self.group in table.columns:
-            groups = _as_text(table.columns[self.group], self.group, where=table.where)
+            groups = _whole(_as_text(table.columns[self.group], self.group, where=table.where))
         return Rows(
             texts=list(zip(*filled, strict=True)),
             labels=labels,
@@ -150,7 +152,7 @@ def _as_text(values: list[Any], column: str, *, where: Callable[[int], str], lis
     found: list[str | None] = []
     for index, value in enumerate(values):
         if type(value) is str or value is None:
-            found.append(value if value is None else whole(value))
+            found.append(value)
         elif isinstance(value, bool):
             found.append("true" if value else "false")
         elif isinstance(value, float):
@@ -169,10 +171,14 @@ def _as_text(values: list[Any], column: str, *, where: Callable[[int], str], lis
     return found
 
 
+def _whole(texts: list[str | None]) -> list[str | None]:
+    return [text if text is None else whole(text) for text in texts]
+
+
 def _as_json(value: Any) -> str | None:
     """Return a list or object as JSON text, an empty one as empty text; None where JSON has no form for what is in it."""
     try:
-        return whole(json.dumps(value, ensure_ascii=False, default=_moment)) if value else ""
+        return json.dumps(value, ensure_ascii=False, default=_moment) if value else ""
     except (TypeError, ValueError, RecursionError):
         return None
 

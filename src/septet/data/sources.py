@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from septet.data.ask import reads_documents
 from septet.data.draft import is_test
 from septet.data.files import find_files, format_of
 from septet.data.hub import read_hub
+from septet.data.jsonl import UNREADABLE
 from septet.data.read import Reading, read
 from septet.data.rows import Rows
 from septet.data.schema import Schema
@@ -24,10 +27,14 @@ IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a ta
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One split's source: `paths` (`plain`: of which `.txt` is plain text), a `table` in memory, or the split `hub_split` at `hub`."""
+    """One split's source: `paths` (`plain`: of which `.txt` is plain text), a `table` in memory, or the split `hub_split` at `hub`.
+
+    `given` says of each path which of the recipe's it was found by: a folder or a pattern names several files.
+    """
 
     split: str
     paths: tuple[Path, ...] = ()
+    given: tuple[int, ...] = ()
     plain: bool = False
     table: Any = None
     hub: str | None = None
@@ -55,7 +62,8 @@ class Source:
         if self.table is not None:
             return read(self.table, columns=everything, name=self.split)
         data = recipe.data
-        reading = Reading(data.format, data.encoding, data.delimiter, self.plain, data.documents)
+        lenient = UNREADABLE in data.allow
+        reading = Reading(data.format, data.encoding, data.delimiter, self.plain, data.documents, lenient)
         return read(list(self.paths), reading=reading, columns=everything)
 
 
@@ -93,6 +101,14 @@ def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[S
     return sorted(found.values(), key=lambda s: (is_test(s.split), s.split != "train"))
 
 
+def origins(source: Source, table: Table) -> np.ndarray:
+    """Return (N,) int32: by which of the recipe's paths, counted from 0, each row of a source's table was found; 0 where there are no paths."""
+    if not source.paths:
+        return np.zeros(len(table), dtype=np.int32)
+    starts = [*(part.start for part in table.parts), len(table)]
+    return np.repeat(np.array(source.given, dtype=np.int32), np.diff(starts))
+
+
 def content_stamp(split: str, rows: Rows) -> Stamp:
     """Return the stamp of a table in memory: a hash of the columns in use."""
     content = json.dumps([rows.texts, rows.labels, rows.groups], ensure_ascii=True).encode()
@@ -112,7 +128,8 @@ def _from_files(split: str, value: Any, *, recipe: Any, plain: bool) -> Source:
         raise UsageError(
             f"The recipe's {split} rows were a table in memory.", hint=f"give them again: tables={{'{split}': table}}"
         )
-    return Source(split, paths=tuple(find_files([recipe.path(name) for name in names], plain=plain)), plain=plain)
+    found = [(path, i) for i, name in enumerate(names) for path in find_files(recipe.path(name), plain=plain)]
+    return Source(split, tuple(path for path, _ in found), tuple(i for _, i in found), plain)
 
 
 def _hub_path(recipe: Any) -> str:

@@ -14,10 +14,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from septet.data.draft import is_test
 from septet.data.ledger import Ledger
@@ -31,6 +33,7 @@ from septet.run import Run, sync_folder, write_atomic
 FORMAT = 1  # raise it when the same raw files give other prepared rows
 MANIFEST = "manifest.json"
 ROW = "_row"
+SOURCE = "_row_source"  # by which of the recipe's paths a row was found; beside the columns, and no part of a row
 
 
 class Prepared:
@@ -119,15 +122,19 @@ class Prepared:
             raise UsageError(
                 f"There is no split {split!r}.", where=str(self.path), hint=f"its splits: {', '.join(self.splits)}"
             )
-        file = self.path / self.splits[split]["file"]
-        raw = file.read_bytes() if file.is_file() else None
-        if raw is None or hashlib.sha256(raw).hexdigest() != self.splits[split]["sha256"]:
-            state = "missing" if raw is None else "damaged: its sha256 is not that of the manifest"
-            raise DataError(f"The prepared file of {split} is {state}.", where=str(file), hint=_again(self.path))
-        import pyarrow.parquet as pq
+        table = _read_parquet(self._raw(split))
+        return (table.drop_columns(SOURCE) if SOURCE in table.column_names else table).to_pylist()
 
-        # no threads of Arrow's: one that still runs when the process ends aborts it, after all work was done
-        return pq.ParquetFile(io.BytesIO(raw), pre_buffer=False).read(use_threads=False).to_pylist()
+    def sources(self) -> np.ndarray:
+        """Return (N,) int64: of each row of train, by which of the paths in `data.train` it was found, counted from 0.
+
+        Raises:
+            DataError: its file is missing or is not the one that was written.
+        """
+        table = _read_parquet(self._raw("train"))
+        if SOURCE not in table.column_names:
+            return np.zeros(len(table), dtype=np.int64)
+        return np.array(table.column(SOURCE).to_pylist(), dtype=np.int64)
 
     def intact(self) -> bool:
         """Whether every file is there with the size it had; no file is opened."""
@@ -146,6 +153,14 @@ class Prepared:
             **{name: self.manifest[name] for name in names},
             "located": self.located,
         }
+
+    def _raw(self, split: str) -> bytes:
+        file = self.path / self.splits[split]["file"]
+        raw = file.read_bytes() if file.is_file() else None
+        if raw is None or hashlib.sha256(raw).hexdigest() != self.splits[split]["sha256"]:
+            state = "missing" if raw is None else "damaged: its sha256 is not that of the manifest"
+            raise DataError(f"The prepared file of {split} is {state}.", where=str(file), hint=_again(self.path))
+        return raw
 
 
 def fingerprint(*facts: Any) -> str:
@@ -198,10 +213,19 @@ def existing(root: Path, name: str, *, facts: Mapping[str, Any]) -> Prepared | N
     return prepared
 
 
-def write(root: Path, name: str, *, splits: dict[str, Rows], schema: Schema, facts: dict[str, Any]) -> Prepared:
+def write(
+    root: Path,
+    name: str,
+    *,
+    splits: dict[str, Rows],
+    schema: Schema,
+    facts: dict[str, Any],
+    sources: Sequence[int] | None = None,
+) -> Prepared:
     """Write prepared data and return them; safe when several processes write the same name.
 
     Args:
+        sources: of each row of train, by which of the recipe's paths it was found; None where there is one.
         facts: what the manifest holds beside the splits: keys, raw, located, labels, ledger, findings, profile.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -210,7 +234,7 @@ def write(root: Path, name: str, *, splits: dict[str, Rows], schema: Schema, fac
     try:
         files = {}
         for split, rows in splits.items():
-            raw = _parquet(rows, schema)
+            raw = _parquet(rows, schema, sources if split == "train" else None)
             write_atomic(temporary / f"{split}.parquet", raw)
             files[split] = {
                 "rows": len(rows),
@@ -257,7 +281,14 @@ def _publish(temporary: Path, folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _parquet(rows: Rows, schema: Schema) -> bytes:
+def _read_parquet(raw: bytes) -> Any:
+    import pyarrow.parquet as pq
+
+    # no threads of Arrow's: one that still runs when the process ends aborts it, after all work was done
+    return pq.ParquetFile(io.BytesIO(raw), pre_buffer=False).read(use_threads=False)
+
+
+def _parquet(rows: Rows, schema: Schema, sources: Sequence[int] | None) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -268,6 +299,8 @@ def _parquet(rows: Rows, schema: Schema) -> bytes:
         columns[schema.label] = pa.array(rows.labels, pa.string())
     if schema.group is not None and schema.group not in columns:
         columns[schema.group] = pa.array(rows.groups or [None] * len(rows), pa.string())
+    if sources is not None:
+        columns[SOURCE] = pa.array(sources, pa.int32())
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
     return buffer.getvalue()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from septet.errors import RecipeError
+from septet.errors import DataError, RecipeError
 from septet.registry import suggest
 
 
@@ -56,11 +56,13 @@ class Table:
         columns: name -> values.
         parts: the files (or the one in-memory table) the rows came from, in order.
         stamps: the raw files, for the manifest; empty for a table in memory.
+        unread: what is wrong with lines that were left out; see `Reading.lenient`.
     """
 
     columns: dict[str, list[Any]]
     parts: list[Part]
     stamps: list[Stamp] = field(default_factory=list)
+    unread: list[DataError] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -98,7 +100,7 @@ def require_columns(present: Sequence[str], wanted: dict[str, str], *, where: st
             raise RecipeError(
                 f"There is no column {column!r} ({key}) in the data; its columns are: {shown}.",
                 where=where,
-                hint=near or f"name one of them in {key}",
+                hint=near or (f"name one of them in {key}" if "." in key else None),
             )
 
 
@@ -115,4 +117,5 @@ def concatenate(tables: Sequence[Table]) -> Table:
         rows += len(table)
         for name in names:
             columns[name] += table.columns.get(name) or [None] * len(table)
-    return Table(columns, parts, [stamp for table in tables for stamp in table.stamps])
+    stamps = [stamp for table in tables for stamp in table.stamps]
+    return Table(columns, parts, stamps, [error for table in tables for error in table.unread])

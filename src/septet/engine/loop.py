@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 
 from septet.engine import schedule
 from septet.engine.dropout import DropoutClock
+from septet.engine.mixture import again
 from septet.engine.optim import AdamW
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
@@ -87,15 +88,21 @@ class Examples:
         self.unpadder = unpadder
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
-        epoch, indices = self.planner.group(step)
-        return epoch, [self._batch(micro, epoch) for micro in self.planner.micro_batches(indices)]
+        epoch, draws = self.planner.group(step)
+        return epoch, [self._batch(micro, epoch) for micro in self.planner.micro_batches(draws)]
 
-    def _batch(self, micro: Any, epoch: int) -> Batch:
-        chosen = [self.examples[i] for i in micro]
+    def _batch(self, micro: np.ndarray, epoch: int) -> Batch:
+        times, places = np.divmod(micro, len(self.examples))
+        rows = [self.examples[i].row for i in places]
+        # what an epoch shows again is dropped and hidden in another way, as in another epoch
+        chosen = [
+            self.examples[i] if time == 0 else replace(self.examples[i], row=again(row, int(time)))
+            for i, row, time in zip(places, rows, times, strict=True)
+        ]
         if self.task.draws:
             chosen = [self.task.draw(e, self._rng(epoch, e.row), self.processor) for e in chosen]
         batch = self.task.collate(chosen, self.processor, self.planner.length)
-        batch.meta = [{"size": e.size} for e in chosen]
+        batch.meta = [{"size": e.size, "row": row} for e, row in zip(chosen, rows, strict=True)]
         batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
         return batch if self.unpadder is None else self.unpadder(batch)
 
@@ -202,7 +209,7 @@ def _update(
 
 
 def _not_a_number(what: str, step: int, batches: list[Batch]) -> TrainingError:
-    rows = [row for batch in batches for row in batch.rows][:8]
+    rows = [meta["row"] for batch in batches for meta in batch.meta][:8]
     return TrainingError(
         f"The {what} is not a finite number at step {step + 1}; no weight was changed by it.",
         where=f"rows {', '.join(f'{row & 0xFFFFFFFFFFFFFFFF:016x}' for row in rows)}{' …' if len(rows) == 8 else ''}",

@@ -141,10 +141,9 @@ class AdamW:
         self.masters = masters
         self.groups = groups
         self.names = [name for group in groups for name in group["names"]]
-        tensors = [
-            {"params": [masters.tensors[n] for n in g["names"]], "weight_decay": g["weight_decay"]} for g in groups
-        ]
-        self.inner = torch.optim.AdamW(tensors, lr=1.0, betas=betas, eps=eps, fused=True)
+        self.inners: list[torch.optim.Optimizer] = []
+        if tensors := self._of(groups):
+            self.inners.append(torch.optim.AdamW(tensors, lr=1.0, betas=betas, eps=eps, fused=True))
 
     def gradient_norm(self) -> torch.Tensor:
         """Return the 2-norm of all gradients together, a scalar."""
@@ -156,12 +155,13 @@ class AdamW:
 
     def step(self, lr: float, factor: float = 1.0) -> None:
         """Update masters and parameters with `factor` times the gradients that are there, then drop the gradients."""
-        for group in self.inner.param_groups:
-            group["lr"] = lr
         # the fused kernel divides each gradient as it reads it, which saves clipping a pass over memory
         divisor = None if factor == 1.0 else torch.tensor(1.0 / factor, device=next(self._tensors()).device)
-        setattr(self.inner, "grad_scale", divisor)  # noqa: B010  (an attribute that the fused step reads, declared nowhere)
-        self.inner.step()
+        for inner in self.inners:
+            for group in inner.param_groups:
+                group["lr"] = lr
+            self._scale(inner, factor, divisor)
+            inner.step()
         for group in self.groups:
             for name in group["names"]:
                 if name in self.masters.used_rows:
@@ -170,13 +170,15 @@ class AdamW:
         self.masters.update_parameters()
 
     def zero(self) -> None:
-        self.inner.zero_grad(set_to_none=True)
+        for inner in self.inners:
+            inner.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the moments and step counts by `<what>.<parameter name>`."""
         found = {}
         for name in self.names:
-            for what, value in self.inner.state[self.masters.tensors[name]].items():
+            master = self.masters.tensors[name]
+            for what, value in self._inner_of(master).state[master].items():
                 found[f"{what}.{name}"] = value
         return found
 
@@ -186,14 +188,29 @@ class AdamW:
             master = self.masters.tensors[name]
             state = {
                 what: saved[f"{what}.{name}"].to(master.device)
-                for what in ("step", "exp_avg", "exp_avg_sq")
+                for what in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
                 if f"{what}.{name}" in saved
             }
             if state:
-                self.inner.state[master] = state
+                self._inner_of(master).state[master] = state
 
     def _tensors(self) -> Iterator[torch.Tensor]:
         return (self.masters.tensors[name] for name in self.names)
+
+    def _of(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the groups as PyTorch's optimisers take them, without empty ones."""
+        return [
+            {"params": [self.masters.tensors[n] for n in g["names"]], "weight_decay": g["weight_decay"]}
+            for g in groups
+            if g["names"]
+        ]
+
+    def _inner_of(self, _master: torch.Tensor) -> torch.optim.Optimizer:
+        return self.inners[0]
+
+    def _scale(self, inner: torch.optim.Optimizer, _factor: float, divisor: torch.Tensor | None) -> None:
+        """Let the next step of an inner optimiser see scaled gradients."""
+        setattr(inner, "grad_scale", divisor)  # noqa: B010  (an attribute that the fused step reads, declared nowhere)
 
 
 def _add_whole(p: torch.Tensor, master: torch.Tensor, kept: torch.Tensor) -> None:

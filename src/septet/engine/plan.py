@@ -1,17 +1,20 @@
 """The planner: one deterministic function from lengths, seed and epoch to the groups and micro-batches of training.
 
 A group is what one update sees: `batch` rows of a shuffled epoch, from the recipe. A token budget only splits a group into
-micro-batches of rows of like length, so that speed and memory never change what is learnt.
+micro-batches of rows of like length, so that speed and memory never change what is learnt. Where several corpora are mixed with
+weights, an epoch shows an example more than once or not at all (`mixture.py`), and groups hold draws.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+
+from septet.engine.mixture import Mixture
 
 # What one more forward and backward pass costs, in tokens: its launches and the adding up of its gradients take about the same
 # time in any precision, in which faster hardware computes more tokens (docs/why.md, "The price of a micro-batch").
@@ -32,6 +35,7 @@ class Planner:
         length: pad every micro-batch to this many tokens; None pads to its longest row.
         pass_cost: tokens of padding that one micro-batch less is worth.
         unpadded: whether the engine takes the padding out (`engine/unpad.py`), so that tokens are all that counts.
+        mixture: how often an epoch shows each example; None: once.
     """
 
     lengths: Sequence[int]
@@ -42,27 +46,44 @@ class Planner:
     length: int | None = None
     pass_cost: int = PASS_COST["fp32"]
     unpadded: bool = False
+    mixture: Mixture | None = None
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def draws_per_epoch(self) -> int:
+        """Examples that an epoch shows, each as often as it does."""
+        return len(self.lengths) if self.mixture is None else self.mixture.draws_per_epoch
+
+    @property
+    def tokens_per_epoch(self) -> float:
+        """Tokens of an epoch; where a weight is no whole number, the mean over epochs."""
+        lengths = np.asarray(self.lengths)
+        return float(lengths.sum() if self.mixture is None else lengths @ self.mixture.means)
 
     @property
     def groups_per_epoch(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch)
+        return math.ceil(self.draws_per_epoch / self.batch)
 
     def total_steps(self, epochs: float) -> int:
         """Return the updates in so many epochs; a part of an epoch is rounded up to whole updates."""
         return max(1, math.ceil(epochs * self.groups_per_epoch - 1e-9))
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return (N,) int64: the epoch's shuffle, the same on every machine."""
-        return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.lengths))
+        """Return (M,) int64: the epoch's draws, shuffled, the same on every machine; the last one is kept."""
+        if epoch not in self._orders:
+            shuffle = np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(self.draws_per_epoch)
+            self._orders.clear()
+            self._orders[epoch] = shuffle if self.mixture is None else self.mixture.draws(self.seed, epoch)[shuffle]
+        return self._orders[epoch]
 
     def group(self, step: int) -> tuple[int, np.ndarray]:
-        """Return the epoch (0-based) and the example indices that update `step` (0-based) sees."""
+        """Return the epoch (0-based) and the draws that update `step` (0-based) sees; without weights, example indices."""
         epoch, place = divmod(step, self.groups_per_epoch)
         return epoch, self.order(epoch)[place * self.batch : (place + 1) * self.batch]
 
     def micro_batches(self, group: np.ndarray) -> list[np.ndarray]:
         """Split a group into the runs of like length that cost least: computed tokens plus a price for each pass."""
-        sizes = np.asarray(self.lengths)[group]
+        sizes = self._sizes(group)
         order = np.argsort(sizes, kind="stable")
         if self.length is not None:
             sizes = np.full(len(group), self.length)
@@ -74,10 +95,13 @@ class Planner:
         real = padded = 0
         for step in range(min(groups, self.groups_per_epoch)):
             for micro in self.micro_batches(self.group(step)[1]):
-                sizes = np.asarray(self.lengths)[micro]
+                sizes = self._sizes(micro)
                 real += int(sizes.sum())
                 padded += int(sizes.sum()) if self.unpadded else max(int(sizes.max()), self.length or 0) * len(micro)
         return 1 - real / padded
+
+    def _sizes(self, draws: np.ndarray) -> np.ndarray:
+        return np.asarray(self.lengths)[draws % len(self.lengths)]
 
     def _cheapest_cuts(self, sizes: np.ndarray) -> list[int]:
         """Return the cut points of a sorted list that cost least, by dynamic programming over the last cut."""

@@ -125,10 +125,12 @@ def damage(path: Path) -> str | None:
     from septet.model.artifact import sha256
 
     try:
-        files = json.loads((path / "manifest.json").read_text())["files"]
+        files = dict(json.loads((path / "manifest.json").read_text())["files"]).items()
     except (OSError, ValueError, KeyError, TypeError):
         return "no readable manifest"
-    for name, wanted in files.items():
+    if not files:
+        return "its manifest lists no files"
+    for name, wanted in files:
         if not (path / name).is_file():
             return f"{name} is missing"
         if sha256(path / name) != wanted:

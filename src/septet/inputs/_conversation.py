@@ -106,12 +106,12 @@ class Reading:
     Args:
         conversations: the turns of each row; None for a row that is refused.
         problems: why a row is refused, by its place in the table.
-        left_out: turns after a row's last answer, of which nothing can be learned.
+        left_out: how many turns after its last answer a row has, of which nothing can be learned, by its place.
     """
 
     conversations: list[list[Turn] | None]
     problems: dict[int, DataError] = field(default_factory=dict)
-    left_out: int = 0
+    left_out: dict[int, int] = field(default_factory=dict)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -130,7 +130,7 @@ def detect(row: Mapping[str, Any]) -> Columns:
     names = {str(name).lower(): str(name) for name in row}
     system = next((names[name] for name in _SYSTEMS if name in names), None)
     for name in _LISTS:
-        if name in names and (name in _LISTS[:2] or _is_turns(row[names[name]])):
+        if name in names and (name in _LISTS[:2] or is_turns(row[names[name]])):
             return Columns(messages=names[name], system=system, instruction=names.get("instruction"))
     for prompt, answer in _PAIRS:
         if prompt in names and answer in names:
@@ -150,6 +150,16 @@ def detect(row: Mapping[str, Any]) -> Columns:
         received=", ".join(map(str, row)),
         hint="name them: messages: COLUMN for lists of turns, prompt: COLUMN and answer: COLUMN, or text: COLUMN",
     )
+
+
+def is_turns(value: Any) -> bool:
+    """Whether a value is a list of turns, or its JSON text, by its first one."""
+    try:
+        value = _parsed(value, "")
+    except DataError:
+        return False
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    return isinstance(first, Mapping) and bool({"role", "from"} & first.keys())
 
 
 def conversation(row: Mapping[str, Any], columns: Columns, *, answered: bool = True) -> list[Turn]:
@@ -174,15 +184,14 @@ def read_rows(rows: Iterable[Mapping[str, Any]], columns: Columns, *, answered: 
     """Return the turns of every row that can be read, and why the others cannot."""
     conversations: list[list[Turn] | None] = []
     problems: dict[int, DataError] = {}
-    left_out = 0
+    left_out: dict[int, int] = {}
     for i, row in enumerate(rows):
         try:
-            turns, after = _read(row, columns, answered)
+            turns, left_out[i] = _read(row, columns, answered)
         except DataError as error:
-            turns, after, problems[i] = None, 0, error
+            turns, problems[i] = None, error
         conversations.append(turns)
-        left_out += after
-    return Reading(conversations, problems, left_out)
+    return Reading(conversations, problems, {i: after for i, after in left_out.items() if after})
 
 
 def served(value: Any, where: str) -> list[Turn]:
@@ -270,16 +279,7 @@ def _history(row: Mapping[str, Any], column: str | None) -> list[Turn]:
 
 def _unfolded(value: Any) -> Any:
     """Return a list of turns that was kept as its JSON text; everything else stays."""
-    return json.loads(value) if isinstance(value, str) and value.lstrip()[:1] == "[" and _is_turns(value) else value
-
-
-def _is_turns(value: Any) -> bool:
-    try:
-        value = _parsed(value, "")
-    except DataError:
-        return False
-    first = value[0] if isinstance(value, list | tuple) and value else None
-    return isinstance(first, Mapping) and bool({"role", "from"} & first.keys())
+    return json.loads(value) if isinstance(value, str) and value.lstrip()[:1] == "[" and is_turns(value) else value
 
 
 def _parsed(value: Any, where: str) -> Any:

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from septet.errors import DataError
-from septet.inputs._conversation import Columns, Reading, Turn, conversation, detect, read_rows, served
+from septet.inputs._conversation import (
+    Columns,
+    Reading,
+    Turn,
+    conversation,
+    detect,
+    is_turns,
+    read_rows,
+    served,
+)
 from septet.inputs._named import fitted
 from septet.inputs._pieces import Piece, guarded, pieces_of, tokenize
 from septet.inputs._templates import Message, Template, template_of
@@ -23,7 +32,19 @@ from septet.inputs.text import CHUNK, Text, framing
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["UNSUPERVISED", "Chat", "Columns", "Reading", "Turn", "asked", "conversation", "detect", "read_rows"]
+__all__ = [
+    "UNSUPERVISED",
+    "Chat",
+    "Columns",
+    "Reading",
+    "Turn",
+    "asked",
+    "conversation",
+    "detect",
+    "is_turns",
+    "read_rows",
+    "with_system",
+]
 
 UNSUPERVISED = -100
 
@@ -341,3 +362,10 @@ def _table(inputs: Sequence[dict[str, Any]], key: str, real: Any, fill: int) -> 
     found = np.full(real.shape, fill, dtype=np.int64)
     found[real] = np.concatenate([np.asarray(item[key], dtype=np.int64) for item in inputs])
     return found
+
+
+def with_system(turns: list[Turn], prompt: str | None) -> list[Turn]:
+    """Return turns with a fixed system prompt in front, unless they have one of their own."""
+    if not (prompt or "").strip() or turns[0].role == "system":
+        return turns
+    return [Turn("system", str(prompt)), *turns]

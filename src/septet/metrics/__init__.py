@@ -28,6 +28,7 @@ __all__ = [
     "BY_KIND",
     "KINDS",
     "LIMITS_HINT",
+    "OF_WRITING",
     "Answers",
     "Choices",
     "Metric",
@@ -45,6 +46,8 @@ __all__ = [
 
 BY_CLASS = ("precision", "recall", "f1")
 KINDS = (Choices.kind, Texts.kind)
+# by which written answers are compared where there is no loss: the first that can be computed
+OF_WRITING = (BY_KIND, "chrf")
 
 Metric = Callable[[Any], Any]
 

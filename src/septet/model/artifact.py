@@ -59,10 +59,17 @@ def write_artifact(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     kind = getattr(torch, dtype)
-    state = {name: t.detach().to(kind) if t.is_floating_point() else t for name, t in model.state_dict().items()}
-    model.config.dtype = kind
+    # a tied tensor stays one under its two names, and is written once
+    stored: dict[tuple[int, Any], torch.Tensor] = {}
+    state = {
+        name: stored.setdefault(
+            (t.data_ptr(), t.shape), (t.detach().to(kind) if t.is_floating_point() else t).contiguous().cpu()
+        )
+        for name, t in model.state_dict().items()
+    }
     with silent():
-        model.save_pretrained(str(temporary), state_dict={name: t.contiguous().cpu() for name, t in state.items()})
+        model.save_pretrained(str(temporary), state_dict=state)
+    _say_dtype(temporary / "config.json", dtype)
     _save_processor(processor, task, temporary)
     record = {
         "format": FORMAT,
@@ -104,10 +111,12 @@ def check_manifest(folder: Path) -> None:
             hint="a model folder written by septet train",
         )
     try:
-        files = json.loads(path.read_text())["files"]
+        files = dict(json.loads(path.read_text())["files"]).items()
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError("manifest.json cannot be read.", where=str(path)) from error
-    for name, wanted in files.items():
+    if not files:
+        raise ModelError("manifest.json lists no files.", where=str(path))
+    for name, wanted in files:
         if not (folder / name).is_file():
             raise ModelError(f"The file {name} of the artifact is missing.", where=str(folder))
         if sha256(folder / name) != wanted:
@@ -194,9 +203,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _say_dtype(path: Path, dtype: str) -> None:
+    """Write the stored weights' dtype into the config; `save_pretrained` writes that of the model in memory."""
+    config = json.loads(path.read_text())
+    config["dtype"] = dtype
+    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
 def _save_processor(processor: Any, task: Any, folder: Path) -> None:
     if task.reads:
         processor.model_max_length = task.reads
+    for name in ("local_files_only", "is_local"):  # how it was loaded here, which transformers would write down
+        processor.init_kwargs.pop(name, None)
     processor.save_pretrained(str(folder))
     # transformers can rewrite a tokenizer on saving; the ids that trained are the ones that must be served
     probe = ["Hello, world!", "two  spaces", "naïve café – 10 €", "ALL CAPS and 12345", "emoji 🙂 end", ""]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from septet.inputs.text import Text
 from septet.model.features import by_tokens
+from septet.model.length import most_tokens
 from septet.model.load import check_folder, resolve, silent
 from septet.progress import Listen, quiet
 
@@ -61,7 +62,7 @@ class Likelihood:
                 str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
             )
         self.model.to(self.device).eval()
-        self.limit = int(config.get("max_position_embeddings") or config.get("n_positions") or 2048)
+        self.limit = most_tokens(config) or 2048
         self._accepts = set(inspect.signature(self.model.forward).parameters)
 
     def score(self, prompts: list[str], continuations: list[str], listen: Listen = quiet) -> Likelihoods:

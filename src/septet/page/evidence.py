@@ -165,6 +165,10 @@ def data(story: Story) -> Html:
         numeric=(1, 2, 3, 4, 5),
         caption="Ledger: read + received = moved + dropped + kept",
     )
+    mixed = [
+        [path, f"{rows['read']:,}", f"{rows['kept']:,}", f"{rows['weight']:g}"]
+        for path, rows in ledger["train"].get("sources", {}).items()
+    ]
     files = [
         [split, f"{facts['rows']:,}", tag("code", facts["sha256"][:16])]
         for split, facts in story.data["splits"].items()
@@ -172,6 +176,14 @@ def data(story: Story) -> Html:
     return join(
         [
             books,
+            table(
+                ["source of train", "read", "kept", "weight"],
+                mixed,
+                numeric=(1, 2, 3),
+                caption="Sources of train; the weight is how often an epoch shows each row on average",
+            )
+            if mixed
+            else None,
             tag(
                 "details",
                 tag("summary", "Prepared files"),

@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from septet.recipe.block import Block, Count, Problem, Share, Text, Whole, key
+from septet.registry import suggest
 
 Files = Text | Annotated[list[Text], Field(min_length=1)]
 Tests = Text | Annotated[list[Text], Field(min_length=1)] | Annotated[dict[str, Text | list[Text]], Field(min_length=1)]
+Weight = Annotated[float, Field(gt=0, le=1000)]
 
 MEMORY = "<memory>"  # stands for a split that was given as a table from Python
 
@@ -129,6 +131,14 @@ class Data(Block):
         why="cut from train by data.split",
         example="test.csv",
     )
+    weights: dict[Text, Weight] = key(
+        {},
+        "How often an epoch shows each row of a path of data.train, on average: 3 is three times, 0.5 every second row (in the next epoch the others), "
+        "2.5 two or three times. A path is written as in data.train; one that is not named weighs 1.",
+        why="every row is shown once an epoch",
+        change="several corpora are mixed, and some should count for more or less than their size",
+        example={"guide.txt": 3, "novels.txt": 0.5},
+    )
     hub: Hub | None = key(
         None,
         "A data set of the Hugging Face hub instead of files.",
@@ -191,6 +201,7 @@ class Data(Block):
 
     def problems(self) -> Iterator[Problem]:
         yield from self._sources()
+        yield from self._weights()
         yield from self._splits()
         try:
             codecs.lookup(self.encoding)
@@ -210,6 +221,31 @@ class Data(Block):
         value = getattr(self, split)
         parts = list(value.values()) if isinstance(value, dict) else [value]
         return [path for part in parts if part is not None for path in ([part] if isinstance(part, str) else part)]
+
+    def weighed(self) -> dict[str, float]:
+        """Return the weight of each path of train, as written."""
+        return {path: self.weights.get(path, 1.0) for path in self.files("train")}
+
+    def _weights(self) -> Iterator[Problem]:
+        if self.weights and (self.hub is not None or MEMORY in self.files("train")):
+            rows = "the rows come from data.hub" if self.hub is not None else "the rows of train are a table in memory"
+            yield Problem(
+                "weights",
+                f"would be ignored: {rows}, which is one source.",
+                "remove data.weights; or write each source to a file, and name the files in data.train",
+            )
+            return
+        train = self.files("train")
+        for path in sorted(self.weights.keys() - set(train)) if train else ():
+            inside = [each for each in train if path.startswith(f"{each.rstrip('/')}/")]
+            if inside:
+                what = f"names {path}, a file within {inside[0]} of data.train; what data.train names as one has one weight."
+                hint = f"name the files of {inside[0]} in data.train, each by itself; or weights: {{{inside[0]}: …}}"
+            else:
+                there = ", ".join(train[:8]) + (", …" if len(train) > 8 else "")
+                what = f"names {path}, which is not in data.train; there are {there}."
+                hint = suggest(path, train) or "write the path as data.train does"
+            yield Problem("weights", what, hint)
 
     def _sources(self) -> Iterator[Problem]:
         if self.train is None and self.hub is None:

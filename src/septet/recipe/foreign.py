@@ -143,6 +143,12 @@ def _data(value: Any, recipe: Mapping[str, Any]) -> str:
     return f"train: {'train.csv' if not isinstance(value, str) else flow(value)}, or hub: {{path: …}}"
 
 
+def _mixture(value: Any, recipe: Mapping[str, Any]) -> str:
+    return (
+        "weights: {a.csv: 3, b.csv: 0.5}, how often an epoch shows each row of a file of data.train (no probabilities)"
+    )
+
+
 def _folder(value: Any, recipe: Mapping[str, Any]) -> str:
     return f"{'--run ' + value + ' on the command line, or ' if isinstance(value, str) else ''}folder: runs"
 
@@ -154,6 +160,10 @@ def _attention(value: Any, recipe: Mapping[str, Any]) -> str:
 def _dtype(value: Any, recipe: Mapping[str, Any]) -> str:
     known = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
     return f"precision: {known.get(str(value).removeprefix('torch.'), 'auto')}"
+
+
+def _optimizer(value: Any, recipe: Mapping[str, Any]) -> str:
+    return f"optimizer: {'muon' if 'muon' in str(value).lower() else 'adamw'}"
 
 
 def _find(recipe: Any, *names: str) -> Any:
@@ -201,6 +211,7 @@ _KEYS: dict[str, tuple[str, str, Convert | None]] = {
     "warmup_steps": (_HF, "train.warmup", _warmup),
     "warmup_ratio": (_HF, "train.warmup", _warmup),
     "num_warmup_steps": (_HF, "train.warmup", _warmup),
+    "optim": (_HF, "train.optimizer", _optimizer),
     "max_grad_norm": (_HF, "train.clip", _clip),
     "gradient_clipping": (_MANY, "train.clip", _clip),
     "adam_beta1": (_HF, "train.betas", _betas),
@@ -215,6 +226,7 @@ _KEYS: dict[str, tuple[str, str, Convert | None]] = {
     "torch_dtype": (_HF, "train.precision", _dtype),
     "dtype": (_HF, "train.precision", _dtype),
     "mixed_precision": (_MANY, "train.precision", None),
+    "torch_compile": (_HF, "train.compile", None),
     "use_cpu": (_HF, "train.device", _device),
     "no_cuda": (_HF, "train.device", _device),
     "attn_implementation": (_HF, "model.attention", _attention),
@@ -255,6 +267,8 @@ _KEYS: dict[str, tuple[str, str, Convert | None]] = {
     "dataset_dir": (_LF, "data.train", _data),
     "dataset_name": (_HF, "data.hub", lambda value, recipe: f"hub: {{path: {'…' if value is None else flow(value)}}}"),
     "dataset_config_name": (_HF, "data.hub.name", None),
+    "interleave_probs": (_LF, "data.weights", _mixture),
+    "mix_strategy": (_LF, "data.weights", _mixture),
     "train_file": (_HF, "data.train", None),
     "validation_file": (_HF, "data.validation", None),
     "test_file": (_HF, "data.test", None),
@@ -288,8 +302,6 @@ _NEEDLESS: dict[str, tuple[str, str]] = {
     "train_sampling_strategy": (_HF, "micro-batches are always sorted by length, and groups never are"),
     "dataloader_num_workers": (_HF, "rows are encoded once, before training"),
     "dataloader_drop_last": (_HF, "every row is seen in every epoch"),
-    "optim": (_HF, "the optimiser is AdamW"),
-    "optimizer": (_AX, "the optimiser is AdamW"),
     "logging_steps": (_HF, "every step is in steps.jsonl"),
     "logging_strategy": (_HF, "every step is in steps.jsonl"),
     "logging_dir": (_HF, "every step is in steps.jsonl of the run folder"),
@@ -307,6 +319,5 @@ _NEEDLESS: dict[str, tuple[str, str]] = {
     "load_in_8bit": (_HF, "quantised training is not there yet"),
     "quantization_bit": (_LF, "quantised training is not there yet"),
     "push_to_hub": (_HF, "septet deploy DIR writes a folder that the hub takes as it is"),
-    "torch_compile": (_HF, "what is faster on this machine is measured"),
     "deepspeed": (_HF, "one machine is used; the engine splits updates itself"),
 }

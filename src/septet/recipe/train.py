@@ -27,7 +27,10 @@ class Vocabulary(Block):
     )
     lowercase: bool = key(False, "Fold the case.", why="case carries meaning")
     chat: bool = key(
-        False, "Add ChatML's marks of a turn.", why="not every model talks", change="it is to become an assistant"
+        False,
+        "Add ChatML's marks of a turn, and its template.",
+        why="not every model talks",
+        change="it is to become an assistant",
     )
 
 
@@ -36,8 +39,9 @@ class Model(Block):
 
     name: Text | None = key(
         "starter",
-        "A local folder, a hub id, or `starter` (the packaged English encoder); null with architecture.",
+        "A local folder, a hub id, `starter` (an English encoder) or `starter-lm` (a small English Llama); null with architecture.",
         why="the starter runs offline, with no account; null where architecture says what is built",
+        change="the task writes (starter-lm), or a larger model is at hand",
         example="starter",
     )
     architecture: Text | None = key(
@@ -84,6 +88,13 @@ class Model(Block):
         why="the newest; the commit is recorded",
         change="a run must be repeatable",
         example="main",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = key(
+        None,
+        "Number format of the stored weights; training keeps fp32 masters whatever is stored.",
+        why="the checkpoint's own; float32 for a new model",
+        change="the file should be half as large",
+        example="bfloat16",
     )
     max_length: Annotated[int, Field(ge=2)] | None = key(
         None,
@@ -235,6 +246,12 @@ class Train(Block):
         why="the usual choice for fine-tuning",
         change="the model overfits (more)",
     )
+    optimizer: Literal["adamw", "muon"] = key(
+        "adamw",
+        "AdamW, or Muon: orthogonalised momentum for hidden matrices, AdamW for embeddings, head, biases and norms.",
+        why="what pre-trained models were trained with",
+        change="the model is built from scratch (muon needs fewer tokens)",
+    )
     betas: Pair[Share] = key(
         (0.9, 0.999), "Decay rates of AdamW's two averages.", why="AdamW's own", example=[0.9, 0.999]
     )
@@ -256,6 +273,12 @@ class Train(Block):
         "Number format of the forward and backward pass.",
         why="derived from a measurement of this machine",
         example="fp32",
+    )
+    compile: bool = key(
+        False,
+        "Compile feed-forward blocks and norms with torch.compile.",
+        why="ten seconds more at the start, and a C++ compiler, do not repay in short runs",
+        change="the run takes more than a few minutes",
     )
     threads: Count | None = key(
         None,

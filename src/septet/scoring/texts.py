@@ -18,7 +18,7 @@ from septet.baselines import Options
 from septet.baselines._kept import Kept
 from septet.data.held import Held
 from septet.errors import DataError
-from septet.metrics import BY_KIND, Texts, higher_is_better, needs_texts, split_name
+from septet.metrics import BY_KIND, OF_WRITING, Texts, higher_is_better, needs_limits, needs_texts, split_name
 from septet.metrics.adhere import LIMIT_KINDS, broken, in_words
 from septet.model.predictor import Predictor
 from septet.progress import Listen
@@ -26,9 +26,6 @@ from septet.recipe import Recipe
 from septet.report import Finding
 from septet.scoring import SHOWN_TEXT, TUNED, Asked, difference
 from septet.tasks import Example
-
-# by which two systems are compared where one has no loss
-PAIRED_BY = "chrf"
 
 
 @dataclass(slots=True)
@@ -171,9 +168,9 @@ class TextScorer:
         return [each for each in encoded if each]
 
     def _pair(self, who: str, ours: Said, theirs: Said) -> dict[str, Any] | None:
-        metric = self.asked.primary
-        if self.answers(theirs, metric) is None:
-            metric = PAIRED_BY
+        limited = ours.part is not None and ours.part.limits is not None
+        names = [name for name in (self.asked.primary, *OF_WRITING) if limited or not needs_limits(name)]
+        metric = next((n for n in names if self._allows(theirs, n) and self._allows(ours, n)), OF_WRITING[-1])
         mine, other = self.answers(ours, metric), self.answers(theirs, metric)
         if mine is None or other is None:
             return None

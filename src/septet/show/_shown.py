@@ -25,12 +25,13 @@ STYLES: dict[State, dict[str, Any]] = {
 MARKS: dict[State, tuple[str, str]] = {"trained": ("[[", "]]"), "read": ("", ""), "truncated": ("~~", "~~")}
 _OWN_MARK = re.compile(r"(?=\[\[|\]\]|~~)")
 # what would steer a terminal or turn the line around, as a sign of its own
-_SIGNS = (
+SIGNS = (
     {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
-    | {0x7F: "␡", ord("\n"): "⏎\n"}
+    | {0x7F: "␡"}
     | {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
     | {code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 )
+_SHOWN = {**SIGNS, ord("\n"): "⏎\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,12 @@ class ShownRow:
             for side in sides:
                 if side.name:
                     yield f"  {side.name}"
-                painted = "".join(paint(stretch.text.translate(_SIGNS), stretch.state) for stretch in side.stretches)
+                painted = "".join(paint(stretch.text.translate(_SHOWN), stretch.state) for stretch in side.stretches)
                 yield from (f"│ {line}" for line in painted.removesuffix("\n").split("\n"))
         if len(self.examples) > MOST_EXAMPLES:
             yield f"  … and {len(self.examples) - MOST_EXAMPLES:,} more examples"
         if self.label is not None:
-            yield f"  learned: {self.label.translate(_SIGNS)}"
+            yield f"  learned: {self.label.translate(_SHOWN)}"
         yield f"  {self._counted()}"
         for finding in self.findings:
             yield f"  ! {finding.slug}: {finding.message}"

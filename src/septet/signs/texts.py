@@ -11,7 +11,7 @@ import numpy as np
 
 from septet import registry
 from septet.errors import UsageError
-from septet.metrics import higher_is_better, needs_texts
+from septet.metrics import OF_WRITING, higher_is_better, needs_texts
 from septet.run import Run
 from septet.signs._signs import Interval, Signs, by_who, course, on_train
 
@@ -111,10 +111,13 @@ def gather(run: Run, recipe: Any, scores: Sequence[dict[str, Any]], split: str) 
 
 
 def writing_metric(scores: Sequence[dict[str, Any]], split: str) -> str | None:
-    """Return chrF where the tuned model's answers have it, else their first metric where higher is better; None where none were written."""
+    """Return by what written answers are shown; None where none were written.
+
+    Adherence where the rows state limits, else chrF, else the first metric where higher is better.
+    """
     names = dict.fromkeys(line["metric"] for line in scores if line["split"] == split and line["who"] == "tuned")
     usable = [name for name in names if _praises_writing(name)]
-    return "chrf" if "chrf" in usable else next(iter(usable), None)
+    return next((name for name in (*OF_WRITING, *usable) if name in usable), None)
 
 
 def _fall(before: float, after: float) -> float:

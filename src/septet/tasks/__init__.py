@@ -38,6 +38,12 @@ class Example:
     size: int
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def learned(self) -> int:
+        """Tokens that are learned of a text."""
+        labels = self.inputs.get("labels")
+        return sum(self.inputs["supervised"]) if labels is None else len(labels)
+
 
 @dataclass(slots=True)
 class Batch:
@@ -114,7 +120,7 @@ class Task(Protocol):
 
     `answers_with` says what its answers are, `choices` or `texts` (septet.metrics); `baselines` are measured beside it
     unless the recipe names others; `loss_metric` is the metric that is the loss. A task with
-    `answers_rows = False` makes models that are not asked yet; one that `draws` changes its examples for every epoch. `encode` gives a row's examples to learn from, `prompts` what is asked of it; `measure` scores
+    `answers_rows = False` makes models that are not asked yet; one that `draws` changes its examples for every epoch, one that `cuts` makes several of a long row. `encode` gives a row's examples to learn from, `prompts` what is asked of it; `measure` scores
     examples against their targets, `predict` answers prompts.
     """
 
@@ -126,6 +132,7 @@ class Task(Protocol):
     loss_metric: str
     answers_rows: bool = True
     draws: bool = False
+    cuts: bool = False
     coefficients: dict[str, float]
 
     max_length: int | None
@@ -177,7 +184,7 @@ class Task(Protocol):
         return [str(row[column]) for column in self.texts]
 
     def draw(self, example: Example, rng: np.random.Generator, processor: Any) -> Example:
-        """Return an example as one epoch sees it; `rng` depends on the seed, the epoch and the row alone."""
+        """Return an example as one epoch sees it; `rng` depends on the seed, the epoch, the row, and how often the epoch showed it before."""
         return example
 
     def prompts(self, rows: Sequence[Row], processor: Any) -> list[list[Example]]:

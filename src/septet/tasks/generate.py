@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from septet.data.schema import Schema
 from septet.errors import DataError
-from septet.inputs.chat import UNSUPERVISED, Chat, Columns, Turn, asked, conversation, detect, read_rows
-from septet.model.writing import Decode, configure, write
+from septet.inputs.chat import UNSUPERVISED, Chat, Columns, Turn, asked, conversation, detect, read_rows, with_system
+from septet.model.length import most_tokens
+from septet.model.supervised import require_causal
+from septet.model.writing import Decode, check_room, configure, write
 from septet.recipe.block import Block, Problem, Text, key
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
 
@@ -148,7 +150,8 @@ class Generate(Task):
             texts,
             label,
             classes=False,
-            required=tuple(given[name] for name in ("messages", "prompt") if name in given),
+            # an empty prompt may still have an input to ask of
+            required=tuple(given[name] for name in ("messages", "prompt") if name in given and "input" not in given),
             keys=keys | ({label: "task.answer"} if label else {}),
             layout=True,
         )
@@ -164,6 +167,10 @@ class Generate(Task):
         refused = {place: error.reason for place, error in read_rows(rows, self.columns).problems.items()}
         return malformed(rows, self.options.limits) | refused
 
+    def left_out(self, rows: Sequence[Row]) -> dict[int, int]:
+        """Return how many turns after its last answer a row has, of which nothing is learned, by its place."""
+        return read_rows(rows, self.columns).left_out
+
     @property
     def input(self) -> Chat:
         return Chat(self.options.template, self.max_length, self.options.train_on, base=self.folder)
@@ -177,13 +184,8 @@ class Generate(Task):
 
     def suited(self, config: Mapping[str, Any], folder: Path | None = None) -> Generate:
         """Return a copy that knows the model's shape; `folder` is what a template file is relative to."""
-        limit = config.get("max_position_embeddings") or config.get("n_positions")
-        return replace(
-            self,
-            encoder=bool(config.get("is_encoder_decoder")),
-            context=int(limit) if limit else None,
-            folder=folder,
-        )
+        check_room(self.options.decode, config)
+        return replace(self, encoder=bool(config.get("is_encoder_decoder")), context=most_tokens(config), folder=folder)
 
     def learn(self, rows: Sequence[Row], *, max_length: int | None = None) -> Generate:
         """Return a copy that knows how long rows may be."""
@@ -191,7 +193,7 @@ class Generate(Task):
 
     def derive(self, examples: Sequence[Example]) -> dict[str, tuple[Any, str]]:
         """Return what training examples say of the recipe's open values."""
-        lengths = sorted(_learned(example) for example in examples)
+        lengths = sorted(example.learned for example in examples)
         most = lengths[math.ceil(0.99 * len(lengths)) - 1]
         tokens = max(16, -(-most * 5 // 4 // 8) * 8)
         if self.context is not None:
@@ -205,6 +207,7 @@ class Generate(Task):
 
     def finish(self, model: Any, processor: Any) -> None:
         """Write the recipe's decoding into a model, which is saved with it."""
+        require_causal(model)
         configure(model, processor, self.options.decode, self.input.stops(processor))
 
     # ---- learning ----
@@ -356,10 +359,10 @@ class Generate(Task):
         Raises:
             DataError: it is neither a text, nor turns, nor an object with the task's columns.
         """
-        if isinstance(value, Mapping) and "messages" not in value:
-            missing = [column for column in self.schema.required if column not in value]
-            if missing:
-                raise DataError(f"The field {missing[0]!r} is missing.", where=where, received=sorted(map(str, value)))
+        named = self.options.messages or self.options.prompt
+        if isinstance(value, Mapping) and (named in value or "messages" not in value):
+            if named is not None and named not in value:
+                raise DataError(f"The field {named!r} is missing.", where=where, received=sorted(map(str, value)))
             row = {column: value.get(column) for column in self.texts}
             self._turns(row, answered=False)
             return row
@@ -383,8 +386,9 @@ class Generate(Task):
 
     def _turns(self, row: Row, answered: bool = True) -> list[Turn]:
         named = self.options.messages or self.options.prompt
-        if "messages" in row and named not in row:  # a served conversation
-            return self.input.parse(row["messages"], "messages")
+        # a served conversation has the recipe's system prompt, and no columns of its own
+        if "messages" in row and (named not in row or (not answered and row.keys() == {"messages"})):
+            return with_system(self.input.parse(row["messages"], "messages"), self.options.system_prompt)
         return conversation(row, self.columns, answered=answered)
 
 
@@ -393,8 +397,3 @@ def _example(row: Row, item: dict[str, Any]) -> Example:
     size = len(inputs["input_ids"]) + len(inputs.get("labels", ()))
     meta = {"truncated": item["truncated"], "lost": item.get("lost", 0)}
     return Example(int(row.get("_row", 0)), inputs, None, size, meta)
-
-
-def _learned(example: Example) -> int:
-    labels = example.inputs.get("labels")
-    return sum(example.inputs["supervised"]) if labels is None else len(labels)

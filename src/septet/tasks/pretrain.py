@@ -2,7 +2,8 @@
 
 A row is a document. It is cut into windows of `model.max_length` tokens, each an example; a window begins with the last token of the one
 before it, so that every token is predicted once. Windows of several documents share a micro-batch and do not see each other. What the
-objectives `masked` and `span` hide is drawn anew for each epoch, from the seed and the row; for held-out rows it is fixed.
+objectives `masked` and `span` hide is drawn anew for each epoch, and each time that an epoch shows a window, from the seed and the row; for
+held-out rows it is fixed. A weight of `data.weights` is that of every window of a document: windows are drawn, not documents.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from septet.data.schema import Schema
-from septet.errors import DataError, UsageError
+from septet.errors import DataError, RecipeError, UsageError
 from septet.inputs.text import Text as TextInput
 from septet.inputs.text import framing
+from septet.model.length import most_tokens
+from septet.model.supervised import require_causal
 from septet.recipe.block import Block, Positive, Text, key
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
 from septet.tasks._hidden import UNLEARNED, mask, sentinels_of, take_spans
@@ -81,6 +84,7 @@ class Pretrain(Task):
     answers_with = "texts"
     loss_metric = "loss"
     answers_rows = False
+    cuts = True
     coefficients = {"token": 1.0}  # noqa: RUF012
 
     # ---- columns ----
@@ -128,14 +132,13 @@ class Pretrain(Task):
 
     def suited(self, config: Mapping[str, Any], folder: Path | None = None) -> Pretrain:
         """Return a copy that knows what the model is for and how much it reads."""
-        limit = config.get("max_position_embeddings") or config.get("n_positions")
         options = self.options
         if options.objective is None:
             options = options.model_copy(update={"objective": _objective(config)})
         metrics = (
             self.metrics if options.objective == "causal" else tuple(m for m in self.metrics if m != "bits_per_byte")
         )
-        return replace(self, options=options, context=int(limit) if limit else None, metrics=metrics)
+        return replace(self, options=options, context=most_tokens(config), metrics=metrics)
 
     def learn(self, rows: Sequence[Row], *, max_length: int | None = None) -> Pretrain:
         """Return a copy that knows the length of a window."""
@@ -154,6 +157,11 @@ class Pretrain(Task):
 
     def heads(self) -> dict[str, Head]:
         return {"token": Head(HEADS[self.objective], {})}
+
+    def finish(self, model: Any, processor: Any) -> None:
+        """Refuse a model that reads what it is to predict."""
+        if self.objective == "causal":
+            require_causal(model)
 
     # ---- learning ----
 
@@ -264,7 +272,9 @@ class Pretrain(Task):
 
     def refusal(self, row: Row, processor: Any) -> str:
         """Return why a document gave no window."""
-        return "The document has fewer than two tokens."
+        if not self.draws:
+            return "The document has fewer than two tokens."
+        return "The document has fewer than two tokens, or none but special ones: the vocabulary knows none of its letters."
 
     def to_json(self) -> dict[str, Any]:
         options = self.options.model_dump(include=set(Options.model_fields))
@@ -290,11 +300,12 @@ class Pretrain(Task):
         if self.objective == "causal":
             ids = np.array([*([] if start is None else [start]), *ids, *([] if end is None else [end])], np.int32)
         size, lap = self._size(), 1 if self.objective == "causal" else 0
+        special = np.array(processor.all_special_ids)
         base = int(row.get("_row", 0))
         found = []
         for i, place in enumerate(range(0, max(1, len(ids) - lap), size - lap)):
             window = ids[place : place + size]
-            if len(window) < 2:
+            if len(window) < 2 or (self.draws and bool(np.isin(window, special).all())):
                 continue
             if self.objective == "masked":
                 before, after = framing(processor)
@@ -306,7 +317,14 @@ class Pretrain(Task):
     def _size(self) -> int:
         """Return the tokens of a window before special ones."""
         size = self.max_length or self.context or 512
-        return size - {"causal": 0, "masked": 2, "span": 1}[self.objective]
+        special = {"causal": 0, "masked": 2, "span": 1}[self.objective]
+        if size < 2 + special:
+            raise RecipeError(
+                f"model.max_length must be at least {2 + special} to learn by the objective {self.objective}.",
+                received=size,
+                hint="leave it out: windows are then as long as the model reads",
+            )
+        return size - special
 
     def _labels(self, examples: Sequence[Example], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch

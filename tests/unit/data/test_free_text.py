@@ -391,7 +391,7 @@ def test_what_was_located_is_told(tmp_path):
         Run(tmp_path / "runs" / "a"),
         listen=lambda event, **facts: heard.append(facts.get("text", "")),
     )
-    assert "data: found the columns prompt (prompt) and answer (answer) in the first row" in heard
+    assert "data: found the columns prompt (prompt) and answer (answer) in the data" in heard
 
 
 # ---- held ----

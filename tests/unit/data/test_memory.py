@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from septet.data.clean import Cleaning, clean_rows
 from septet.data.read import read
 from septet.data.schema import Schema
 from septet.errors import DataError, MissingExtraError, RecipeError, UsageError
@@ -79,7 +80,10 @@ def test_values_as_text():
     table = read({"text": ["a", "\ud800b", "c", "d"], "label": [True, 2.0, 2.5, float("nan")]})
     rows = Schema(("text",), "label").extract(table)
     assert rows.labels == ["true", "2", "2.5", None]
+    assert clean_rows(rows, Cleaning(), classes=True) == {"surrogates": 1}
     assert rows.texts[1] == ("\ufffdb",)
+    twice = Schema(("text",), "label").extract(read({"text": ["a", "b"], "label": ["\ud800", "x"]}))
+    assert twice.labels[0] == "\ufffd"  # a label is not cleaned
 
 
 def test_text_and_label_must_differ(recipe):

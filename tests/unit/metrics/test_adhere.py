@@ -21,7 +21,8 @@ from septet.metrics.adhere import (
 )
 from septet.metrics.interval import compare, intervals
 
-SHOP = Path(__file__).parents[3] / "recipes" / "data" / "shop_assistant.jsonl"
+DATA = Path(__file__).parents[3] / "recipes" / "data"
+SHOP = [DATA / "shop_assistant.jsonl", DATA / "shop_assistant_test.jsonl"]
 
 # a limit, texts that keep it, and texts that break it
 CASES = {
@@ -253,8 +254,14 @@ def test_a_kind_that_there_is_not():
 
 
 def test_every_reference_of_the_shop_keeps_its_limits():
-    rows = [json.loads(line) for line in SHOP.read_text().splitlines()]
-    assert len(rows) == 462 and list(rows[0]) == ["id", "instruction", "limits", "question", "answer"]
+    rows = [json.loads(line) for path in SHOP for line in path.read_text().splitlines()]
+    assert len(rows) == len({row["id"] for row in rows}) == 462 and list(rows[0]) == [
+        "id",
+        "instruction",
+        "limits",
+        "question",
+        "answer",
+    ]
     stated = limits_of(rows, "limits")
     lost = {row["id"]: broken(row["answer"], each) for row, each in zip(rows, stated, strict=True)}
     assert {row: kinds for row, kinds in lost.items() if kinds} == {}
@@ -263,7 +270,7 @@ def test_every_reference_of_the_shop_keeps_its_limits():
 
 def test_the_limits_of_the_shop_are_those_its_instructions_state():
     """A word in an instruction and the limit it states go together, in every row."""
-    rows = [json.loads(line) for line in SHOP.read_text().splitlines()]
+    rows = [json.loads(line) for path in SHOP for line in path.read_text().splitlines()]
     signs = {
         "sentences": ("in one sentence", "in one polite sentence", "question and nothing more"),
         "words": ("at most fifteen words",),

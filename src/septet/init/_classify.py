@@ -1,0 +1,79 @@
+"""A recipe of `classify`: the label has few different, short values; the text is the longest column."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from septet.errors import UsageError
+from septet.init._columns import Column, guess_label, guess_text
+from septet.init._plan import Plan, usual_share
+from septet.init._seen import Seen, quoted
+from septet.recipe.write import flow
+
+IMBALANCE = 10
+
+
+def plan(
+    seen: Seen,
+    *,
+    texts: Sequence[str] = (),
+    label: str | None = None,
+    exclude: Collection[str] = (),
+    told: str = "given with --{}",
+) -> Plan:
+    """Return the recipe's part.
+
+    Args:
+        texts: the text column, or two for a pair; guessed where there is none.
+        label: the label column; guessed when None.
+        exclude: columns that are no label.
+        told: why these texts and this label, with `{}` for the key.
+
+    Raises:
+        UsageError: no guess is possible.
+    """
+    columns, rows = seen.columns, len(seen.table)
+    found = columns[label] if label else guess_label(columns, rows, exclude={*texts, *exclude})
+    if found is None:
+        raise UsageError(
+            "No column looks like a label (few different, short values).",
+            hint=f"--label COL, one of {', '.join(columns)}",
+        )
+    if not found.counts:
+        raise UsageError(
+            f"The column {found.name!r} holds no label.", where=seen.table.name, hint="another: --label COL"
+        )
+    text = columns[texts[0]] if texts else guess_text(columns, exclude=found.name)
+    if text is None:
+        raise UsageError(
+            "There is only one column; a text and a label are needed.", hint=f"the columns are {', '.join(columns)}"
+        )
+    given = [text.name] if not texts else list(texts)
+    text_why, label_why = (f"{told.replace('{}', key)}; {c.described}" for key, c in (("text", text), ("label", found)))
+    if not texts:
+        text_why = f"guessed: the longest column, {text.length:.0f} characters on average"
+    if not label:
+        label_why = f"guessed: {found.num_distinct} different values in {rows:,} rows"
+    return Plan(
+        task="classify",
+        why=f"{found.name} has {found.num_distinct} different values",
+        counted=f"{rows:,} rows, {found.num_distinct} labels",
+        keys=[
+            f"  text: {flow(given[0] if len(given) == 1 else given)}  # why: {text_why}",
+            f"  label: {flow(found.name)}  # why: {label_why}",
+            f"  class_weights: none  # why: {_balance(found)}",
+        ],
+        asked=f"--task classify --label {quoted([found.name])}",
+        model="starter",
+        about="22 million parameters",
+        rows=rows,
+        held=usual_share(rows),
+        used={*given, found.name},
+    )
+
+
+def _balance(label: Column) -> str:
+    (common, most), (rare, least) = label.counts.most_common(1)[0], label.counts.most_common()[-1]
+    if most >= IMBALANCE * least:
+        return f"{rare!r} has {least:,} rows and {common!r} {most:,}; balanced, if the rare labels matter as much"
+    return f"the labels are near enough in number ({least:,} to {most:,} rows)"
