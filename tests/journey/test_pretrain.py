@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 import transformers
 
@@ -190,6 +191,7 @@ def test_muon_and_half_as_large_weights(tmp_path, compiled):
     source = recipe(tmp_path, "llama")
     source["train"] |= {"epochs": 2, "save_every": 3, "optimizer": "muon", "compile": compiled}
     source["model"]["dtype"] = "bfloat16"
+    source["model"]["config"]["tie_word_embeddings"] = True
     whole = train(source, run=tmp_path / "whole").run
     losses = [step["loss"] for step in steps(whole.path)]
     assert losses[-1] < losses[0]
@@ -206,6 +208,8 @@ def test_muon_and_half_as_large_weights(tmp_path, compiled):
     assert (broken.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
     stored = transformers.AutoModelForCausalLM.from_pretrained(whole.model, dtype="auto")
     assert {p.dtype for p in stored.parameters()} == {torch.bfloat16}
+    with safetensors.safe_open(whole.model / "model.safetensors", "pt") as file:
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118  tied: written once
 
 
 def test_it_is_not_asked(causal):
