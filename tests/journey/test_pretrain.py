@@ -67,6 +67,8 @@ def recipe(folder: Path, architecture: str, **task) -> dict:
         with_sentinels(folder / "words")
     sizes = {"layers": 2, "hidden": 32, "heads": 4, "config": {}}
     sizes["config"] = {"num_decoder_layers": 2} if architecture == "t5" else {"max_position_embeddings": 48}
+    if architecture == "roberta":  # counts from behind its padding's index
+        sizes["config"] = {"max_position_embeddings": 50}
     if architecture == "gpt2":
         sizes["config"] = {"n_positions": 48}
     return {

@@ -18,7 +18,7 @@ import numpy as np
 
 from septet import registry
 from septet.baselines import Kind, Options, check_kind
-from septet.errors import UsageError
+from septet.errors import RunError, UsageError
 from septet.run import Run, write_atomic
 
 FACTS = "baselines.json"
@@ -121,7 +121,7 @@ class Kept:
             return fresh, {}
         try:
             facts = self.run.read_json(FACTS)
-        except ValueError:  # not JSON: cut short, or overwritten
+        except RunError:  # not JSON: cut short, or overwritten
             return fresh, {}
         raw = self._file.read_bytes()
         same = isinstance(facts, dict) and all(facts.get(key) == value for key, value in self._identity.items())
