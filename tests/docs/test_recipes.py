@@ -190,12 +190,12 @@ def test_a_domain_assistant_gives_no_patient_away(whole: Any, tmp_path: Path) ->
     from septet import journey
 
     texts = whole("domain-text")
-    assert value(texts, "clinic", "bits_per_byte") < value(texts, "clinic", "bits_per_byte", "base") - 0.2
-    assert value(texts, "general", "bits_per_byte") < value(texts, "general", "bits_per_byte", "base") + 0.2
+    assert value(texts, "test.clinic", "bits_per_byte") < value(texts, "test.clinic", "bits_per_byte", "base") - 0.2
+    assert value(texts, "test.general", "bits_per_byte") < value(texts, "test.general", "bits_per_byte", "base") + 0.3
     run = tmp_path / "run"
     journey.run_all(ROOT / "recipes" / "domain-assistant.yaml", [f"model={texts / 'model'}"], run=run)
-    assert value(run, "identities", "adherence[avoid]") == 1.0
-    assert value(run, "dialogues", "loss") < value(run, "dialogues", "loss", "base")
+    assert value(run, "test.identities", "adherence[avoid]") == 1.0
+    assert value(run, "test.dialogues", "loss") < value(run, "test.dialogues", "loss", "base")
 
 
 @pytest.mark.slow
