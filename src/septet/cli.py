@@ -177,7 +177,7 @@ def init(screen: Screen, data: str, text: tuple[str, ...], out: str | None, **op
 @click.option("--lowercase", is_flag=True, help="Fold the case.")
 @click.option("--chat", is_flag=True, help="Add the marks of a chat's turns.")
 @click.option("-o", "--out", required=True, metavar="DIR", help="Where to write the tokenizer.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace a tokenizer that is there.")
 @_shared
 @click.pass_obj
 def tokenizer(screen: Screen, data: tuple[str, ...], **options: Any) -> None:

@@ -71,9 +71,8 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     recipe = recipe.filled({**_from_task(task), **derived(task.schema)})
     processor = task.input.processor(str(folder))
     config = _config(recipe, task, folder, processor)
-    task = task.suited(
-        config, recipe.folder
-    )  # a new model's padding is the tokenizer's, and its positions begin behind it
+    # a new model's padding is the tokenizer's, and its positions may begin behind it
+    task = task.suited(config, recipe.folder)
     listen("progress", what="encode", done=0, total=len(rows))
     _check_length(recipe, config)
     if task.cuts:

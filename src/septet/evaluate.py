@@ -66,7 +66,7 @@ class Evaluated:
         return "\n".join([*lines, f"report      {self.run.path / 'report.html'}"])
 
 
-def require_held_out(splits: Sequence[Any]) -> None:
+def _require_held_out(splits: Sequence[Any]) -> None:
     """Refuse to score rows that were all learned from.
 
     Args:
@@ -111,7 +111,7 @@ def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | 
             splits += [*held_in(recipe, prepared), *sample_of_train(recipe, prepared)]
         if on is not None:
             splits.append(read_on(recipe, prepared, on))
-        require_held_out(splits)
+        _require_held_out(splits)
         lines, records, findings = examiner.score(splits)
         scores = _merged(run, lines, replaced={split.name for split in splits})
         record = _record(examiner, before, records)

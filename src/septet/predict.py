@@ -79,7 +79,8 @@ class Predicted:
     def summary(self) -> str:
         """The outcome in a few plain lines."""
         lines = [f"{_rows_said(self.rows - self.unread)} answered" + (f", written to {self.out}" if self.out else "")]
-        shares = [f"{label} {count / self.rows:.0%}" for label, count in self.labels.most_common(8)]
+        answered = max(1, self.rows - self.unread)
+        shares = [f"{label} {count / answered:.0%}" for label, count in self.labels.most_common(8)]
         lines.append("labels: " + ", ".join(shares) + (", …" if len(self.labels) > 8 else ""))
         if self.truncated_rows:
             said = f"{_rows_said(self.truncated_rows)} longer than the model reads"

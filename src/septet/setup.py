@@ -115,8 +115,10 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     suits = shortcut is not None or (writes(model) and sees_whole(model, max(e.size for e in train)))
     can_unpad = suits and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
-    findings.add(compile_blocks(model) if recipe.train.compile else None)
-    findings.add(*task.findings(model), *last_token.findings(loaded, processor, train))
+    findings.add(*task.findings(model))
+    findings.add(
+        compile_blocks(model) if recipe.train.compile else None, *last_token.findings(loaded, processor, train)
+    )
     return Setup(
         recipe=recipe,
         prepared=prepared,

@@ -80,6 +80,18 @@ def recipe(folder: Path, architecture: str, **task) -> dict:
     }
 
 
+def broken_off(source: dict, folder: Path) -> Run:
+    """Return a run that was interrupted after 8 steps and resumed."""
+
+    def interrupt(event: str, **facts: object) -> None:
+        if event == "step" and facts["step"] == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(source, run=folder, listen=interrupt)
+    return train(source, run=folder, resume=True).run
+
+
 AUTO = {
     "causal": transformers.AutoModelForCausalLM,
     "masked": transformers.AutoModelForMaskedLM,
@@ -174,13 +186,7 @@ def test_what_is_hidden_changes_with_the_epoch_and_not_with_a_resume(tmp_path, a
     half = len(losses) // 2
     assert losses[0] != losses[half]
 
-    def interrupt(event: str, **facts: object) -> None:
-        if event == "step" and facts["step"] == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(source, run=tmp_path / "broken", listen=interrupt)
-    broken = train(source, run=tmp_path / "broken", resume=True).run
+    broken = broken_off(source, tmp_path / "broken")
     assert [step["loss"] for step in steps(broken.path)] == losses
     assert (broken.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
 
@@ -199,13 +205,7 @@ def test_muon_and_half_as_large_weights(tmp_path, compiled):
     assert losses[-1] < losses[0]
     assert ("blocks-compiled" in (whole.path / "setup.json").read_text()) == compiled
 
-    def interrupt(event: str, **facts: object) -> None:
-        if event == "step" and facts["step"] == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(source, run=tmp_path / "broken", listen=interrupt)
-    broken = train(source, run=tmp_path / "broken", resume=True).run
+    broken = broken_off(source, tmp_path / "broken")
     assert [step["loss"] for step in steps(broken.path)] == losses
     assert (broken.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
     stored = transformers.AutoModelForCausalLM.from_pretrained(whole.model, dtype="auto")

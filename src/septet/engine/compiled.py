@@ -37,7 +37,7 @@ def compile_blocks(model: Any) -> Finding:
             "train.compile does nothing here: the model has no feed-forward block or norm without dropout.",
             "train.compile: false",
         )
-    return Finding("blocks-compiled", "note", f"{len(blocks)} blocks are compiled at their first call.", "", {})
+    return Finding("blocks-compiled", "note", f"{len(blocks)} blocks are compiled at their first call.")
 
 
 def _is_block(module: nn.Module) -> bool:

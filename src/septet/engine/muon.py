@@ -1,8 +1,8 @@
 """Muon: orthogonalised momentum for the matrices between embedding and head, AdamW for everything else.
 
-Each step moves a matrix by its momentum made orthogonal, which strengthens the directions that gradients seldom take. A model from scratch
-reaches a loss with fewer tokens. PyTorch's own Muon computes it, with updates as large as AdamW's (Liu et al. 2025), so rates mean the
-same for both. Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
+Each step moves a matrix by its momentum made orthogonal, which strengthens the directions that gradients seldom take; language models from
+scratch are reported to need fewer tokens for the same loss. PyTorch's own Muon computes it, with updates as large as AdamW's, so rates
+mean the same for both. Sources: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; Liu et al. 2025.
 """
 
 from __future__ import annotations

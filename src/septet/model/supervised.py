@@ -53,11 +53,13 @@ def token_losses(
         width: places of a padded row.
         unlearned: the mark of places that are not learned.
     """
+    from torch.nn.functional import cross_entropy
+
     goals_BT = goals_BT.to(next(iter(inputs.values())).device)
     rows_N, places_N = (goals_BT != unlearned).nonzero(as_tuple=True)
     starts_B = row_starts(batch, width, goals_BT.device)
-    logits_NV = logits_at(model, inputs, starts_B[rows_N] + places_N)
-    losses_N = cross_entropy(logits_NV, goals_BT[rows_N, places_N])
+    logits_NV = logits_at(model, inputs, starts_B[rows_N] + places_N).float()
+    losses_N = cross_entropy(logits_NV, goals_BT[rows_N, places_N], reduction="none")
     return losses_N.new_zeros(len(batch)).index_add(0, rows_N, losses_N)
 
 
@@ -87,17 +89,6 @@ def require_causal(model: Any) -> None:
             f"{type(model).__name__} reads the tokens it is to predict: its outputs depend on what comes later.",
             hint="a decoder (gpt2, llama …); an encoder learns by the objective masked, or with model.config: {is_decoder: true}",
         )
-
-
-def cross_entropy(logits_NV: torch.Tensor, goals_N: torch.Tensor) -> torch.Tensor:
-    """Return (N,) float32 cross-entropies in nats, computed in fp32 whatever the logits' dtype."""
-    import torch
-
-    if logits_NV.device.type != "cpu" or logits_NV.dtype == torch.float64:
-        return torch.nn.functional.cross_entropy(logits_NV.float(), goals_N, reduction="none")
-    from septet.model.entropy import CrossEntropy
-
-    return CrossEntropy.apply(logits_NV, goals_N)  # type: ignore[no-any-return]
 
 
 def row_starts(batch: Batch, width: int, device: torch.device) -> torch.Tensor:

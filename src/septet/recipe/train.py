@@ -250,7 +250,7 @@ class Train(Block):
         "adamw",
         "AdamW, or Muon: orthogonalised momentum for hidden matrices, AdamW for embeddings, head, biases and norms.",
         why="what pre-trained models were trained with",
-        change="the model is built from scratch (muon needs fewer tokens)",
+        change="the model is built from scratch (muon is reported to need fewer tokens)",
     )
     betas: Pair[Share] = key(
         (0.9, 0.999), "Decay rates of AdamW's two averages.", why="AdamW's own", example=[0.9, 0.999]

@@ -200,5 +200,9 @@ class Task(Protocol):
         return parts[0]
 
     def findings(self, model: Any) -> list[Any]:
-        """Return what a user should know of this task on this model."""
+        """Return what a user should know of this task on this model; asked once a run.
+
+        Raises:
+            ModelError: the model cannot learn it.
+        """
         return []

@@ -207,8 +207,11 @@ class Generate(Task):
 
     def finish(self, model: Any, processor: Any) -> None:
         """Write the recipe's decoding into a model, which is saved with it."""
-        require_causal(model)
         configure(model, processor, self.options.decode, self.input.stops(processor))
+
+    def findings(self, model: Any) -> list[Any]:
+        require_causal(model)
+        return []
 
     # ---- learning ----
 
@@ -291,8 +294,7 @@ class Generate(Task):
 
     def write(self, model: Any, batch: Batch, *, streamer: Any = None) -> torch.Tensor:
         """Return (B, T) token ids of the answers to prompts; a streamer is handed them as they come."""
-        more = {} if streamer is None else {"streamer": streamer}
-        return write(model, batch.inputs, seed=self.options.decode.seed, **more)
+        return write(model, batch.inputs, seed=self.options.decode.seed, streamer=streamer)
 
     def measure(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]:
         """Return each row's loss over its learned tokens; nothing is written."""
@@ -322,8 +324,7 @@ class Generate(Task):
 
     def messages(self, row: Row) -> list[dict[str, str]]:
         """Return what a row asks as role and content of each turn, as chat templates take them."""
-        turns = asked(self._turns(row, answered=False))
-        return [{"role": turn.role, "content": turn.content} for turn in turns]
+        return [{"role": t.role, "content": t.content} for t in asked(self._turns(row, answered=False))]
 
     def rendered(self, row: Row, processor: Any) -> str:
         """Return the text of a row up to where the assistant is to speak."""

@@ -158,10 +158,10 @@ class Pretrain(Task):
     def heads(self) -> dict[str, Head]:
         return {"token": Head(HEADS[self.objective], {})}
 
-    def finish(self, model: Any, processor: Any) -> None:
-        """Refuse a model that reads what it is to predict."""
+    def findings(self, model: Any) -> list[Any]:
         if self.objective == "causal":
             require_causal(model)
+        return []
 
     # ---- learning ----
 
