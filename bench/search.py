@@ -19,10 +19,12 @@ SAMPLING = ("random", "group_by_length")
 T = TypeVar("T", bound=Tuning)
 # below this gain autocast only adds casts
 WORTHWHILE = 1.1
+# from this gain on fp32 is not tried
+CERTAIN = 3.0
 
 
 def candidates(bf16_gain: float, *, length: int, compiled: bool = False) -> Iterator[tuple[int, Tuning]]:
-    """Yield (rows per update, settings): bf16 autocast only where the machine multiplies bf16 faster.
+    """Yield (rows per update, settings): bf16 autocast only where the machine multiplies bf16 faster, and alone where by far.
 
     Fused AdamW is not a choice here: it is Trainer's default.
     """
@@ -97,6 +99,8 @@ def search(
 
 
 def _precisions(bf16_gain: float) -> tuple[Literal["fp32", "bf16"], ...]:
+    if bf16_gain >= CERTAIN:
+        return ("bf16",)
     return ("fp32", "bf16") if bf16_gain >= WORTHWHILE else ("fp32",)
 
 

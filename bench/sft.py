@@ -16,6 +16,8 @@ from bench.speed import Spread
 DEFAULT_BATCH, DEFAULT_LR = 8, 2e-5
 NAMES = ("trl-default", "septet as trl-default", "trl-best", "septet as trl-best", "septet, own defaults")
 FP32_UPDATES = 8
+# how Septet computes beside SFTTrainer; its own defaults stay what they are
+COMPILED = ("train.compile=true",)
 # of what SFTConfig chose itself, what a reader must know
 CHOSEN = ("bf16", "gradient_checkpointing", "attention")
 
@@ -61,7 +63,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         chosen, tuning, tried = search(base, best, facts, settings, rows=options.search_rows, say=say)
         best = replace(best, batch=chosen)
     default = Learning(DEFAULT_BATCH, DEFAULT_LR, best.epochs, best.seed)
-    measured = sides.five(base, default, best, tuning, NAMES)
+    measured = [compiled(job) for job in sides.five(base, default, best, tuning, NAMES)]
     runs = sides.in_rounds(measured, options.repeats, work=work, facts=facts, say=say)
     ratios = sides.ratios(runs, sides.pairs_of_five(NAMES))
     if options.fp32:
@@ -83,6 +85,13 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
 def sized(tuning: SftTuning, batch: int, base: Job, facts: dict[str, Any]) -> SftTuning:
     """Return settings with their length: of a pack, or that of the rows."""
     return replace(tuning, length=pack_length(batch, facts) if tuning.layout == "packed" else base.tuning.length)
+
+
+def compiled(job: Job) -> Job:
+    """Return a job of Septet beside SFTTrainer with what it compiles; any other as it is."""
+    if job.kind != "septet" or job.name == NAMES[-1]:
+        return job
+    return replace(job, overrides=(*job.overrides, *COMPILED))
 
 
 def in_fp32(default: Job) -> Job:
@@ -141,6 +150,7 @@ def text(result: dict[str, Any]) -> str:
         f"trl-default: SFTConfig as it comes, {_chosen(result['runs']['trl-default'][0])}",
         f"trl-best: {settings['trl-best']}" + (searched if result["search"] else ""),
         *(f"did not run: {tried['name']}: {table.last_line(tried['error'])}" for tried in failed),
+        f"septet as trl-default and as trl-best: {' '.join(COMPILED)}",
         *sides.ratio_lines(result["ratios"]),
     ]
     return table.markdown(header, cells) + "\n\n" + "\n".join(f"- {line}" for line in told)

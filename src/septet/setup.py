@@ -105,7 +105,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     ceiling = devices.measure_ceiling(device, hidden, inner)
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
-    recipe = recipe.filled(_from_method(method, hidden, ceiling))
+    recipe = recipe.filled(_from_method(method, hidden, ceiling, recipe.train.precision))
     loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor)
     findings.add(*told)
     model.to(device)
@@ -252,11 +252,13 @@ def _from_machine(device: torch.device, ceiling: devices.Ceiling) -> dict[str, t
     }
 
 
-def _from_method(method: Any, hidden: int, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
+def _from_method(
+    method: Any, hidden: int, ceiling: devices.Ceiling, precision: str | None
+) -> dict[str, tuple[Any, str]]:
     # smaller networks bear and need a higher rate; 768 is the width the usual rates were found at
     scale = min(2.0, 768 / hidden)
     lr = float(f"{method.lr * scale:.2g}")
-    budget = 2048 if ceiling.device == "cpu" else 32768
+    budget = 32768 if ceiling.device != "cpu" else 2048 if precision == "fp32" else 4096
     filled: dict[str, tuple[Any, str]] = {
         "train.lr": (lr, f"{method.why}; hidden size {hidden}: {scale:.2g} x {method.lr:g}"),
         "train.token_budget": (

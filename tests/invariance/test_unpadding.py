@@ -7,11 +7,12 @@ import torch
 from septet.engine.loop import Examples
 from septet.engine.shortcut import first_token_only
 from septet.engine.step import backward, group_weights
-from septet.engine.unpad import BUCKET_COST, STEP, Layout, Unpadder, _cuts, filled, unpadder
+from septet.engine.unpad import BUCKET_COST, STEP, Layout, Unpadder, _cuts, unpadder
 from septet.methods.head import Head
 from septet.methods.layers import Layers
 from septet.methods.layers import Options as LayerOptions
 from septet.methods.lora import Lora
+from septet.model.sizes import filled
 from tiny import bench, model_folder
 
 KINDS = ["bert", "roberta"]
@@ -132,7 +133,7 @@ def test_sizes_in_use(tokens):
 
 
 def price(lengths, cuts):
-    widest = [-(-max(lengths[a:b]) // STEP) * STEP for a, b in cuts]
+    widest = [filled(max(lengths[a:b]), 8, least=STEP) for a, b in cuts]
     return sum((b - a) * width**2 + BUCKET_COST for (a, b), width in zip(cuts, widest, strict=True))
 
 
@@ -149,5 +150,5 @@ def test_buckets_hold_every_row_once_and_cost_least():
 
 def test_one_long_row_among_short_ones():
     layout = Layout([3, 4, 5, 400], torch.zeros(412, dtype=torch.int64), torch.zeros(412, dtype=torch.int64))
-    assert [bucket.tokens for bucket in layout.buckets(2)] == [8, 400]
+    assert [bucket.tokens for bucket in layout.buckets(2)] == [8, 416]
     assert [bucket.span for bucket in layout.buckets(2)] == [slice(0, 12), slice(12, 412)]

@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import languages
-from septet.model.supervised import logits_at
+from septet.model.supervised import logits_at, token_losses
+from septet.tasks import Batch
 
 
 def asked(kind):
@@ -57,3 +58,23 @@ def test_a_model_without_an_output_embedding_of_its_own():
     expected = model(**asked("llama")).logits.flatten(0, 1)[[4, 20]]
     model.get_output_embeddings = lambda: None
     torch.testing.assert_close(logits_at(model, asked("llama"), torch.tensor([4, 20])), expected)
+
+
+@pytest.mark.parametrize("learned", [0, 1, 8, 9, 27])
+def test_places_that_fill_up_to_a_known_size_change_nothing(learned):
+    """The loss of each row and the gradients are those of the learned places alone."""
+    model = languages.model("llama")
+    inputs = asked("llama")
+    goals_BT = torch.full((3, 11), -100)
+    goals_BT.view(-1)[:learned] = torch.arange(learned) + 5
+    model.train()
+    logits_BTV = model(**inputs).logits
+    losses = cross_entropy(logits_BTV.flatten(0, 1), goals_BT.flatten(), reduction="none").view(3, 11).sum(1)
+    losses.sum().backward()
+    wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    found = token_losses(model, Batch(inputs, goals_BT, [0, 1, 2], [{}] * 3), inputs, goals_BT, 11)
+    torch.testing.assert_close(found, losses)
+    found.sum().backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.grad, wanted[name], rtol=1e-5, atol=1e-6)

@@ -20,6 +20,7 @@ from septet.errors import ModelError
 ATTENTION = "septet"
 
 
+@torch.compiler.disable
 def attention(
     module: nn.Module,
     query: torch.Tensor,

@@ -5,8 +5,9 @@ tokens only. Attention alone puts them back into rows, in buckets of like length
 token, which `shortcut.FirstTokenOnly` picks. Gradients are those of the padded batch; a probe before training compares the logits, and
 a model that answers otherwise keeps its padding.
 
-Matrix products of a size that was not seen before are slow (oneDNN writes code for each), so N is filled up to one of at most 32 sizes
-between two powers of two by copies of the first token that belong to no row; the rows of a bucket to one of four, by rows without tokens; their tokens to a multiple of eight.
+Matrix products of a size that was not seen before are slow (`model/sizes.py`), so N is filled up to one of at most 32 sizes
+between two powers of two by copies of the first token that belong to no row; the rows of a bucket to one of four, by rows without tokens; their
+tokens to one of eight.
 
 Shapes: B rows, T the longest row's tokens, N tokens of all rows with the filling, R without it.
 """
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
+from septet.model.sizes import filled
 from septet.tasks import Batch
 
 STEP = 8
@@ -46,7 +48,7 @@ class Bucket:
         self.count = len(lengths)
         starts = torch.tensor(list(accumulate(lengths[:-1], initial=start)), device=device)
         self.firsts = pad(starts, (0, count - len(lengths)), value=start)
-        self.tokens = -(-max(lengths) // STEP) * STEP
+        self.tokens = filled(max(lengths), 8, least=STEP)
         self.heads = heads
         self.span = slice(start, start + sum(lengths))
         lengths_B = pad(torch.tensor(lengths, device=device), (0, count - len(lengths)))
@@ -200,20 +202,9 @@ def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
     return None
 
 
-def filled(count: int, sizes: int, *, least: int = 1) -> int:
-    """Return the least of the sizes in use that holds so many.
-
-    Args:
-        sizes: how many are in use between two powers of two.
-        least: step between two of them.
-    """
-    step = max(least, (1 << (count.bit_length() - 1)) // sizes)
-    return -(-count // step) * step
-
-
 def _cuts(lengths: list[int]) -> list[tuple[int, int]]:
     """Cut rows into consecutive buckets so that their query-key pairs and a price for each are fewest; cuts lie where lengths change."""
-    widths = [-(-length // STEP) * STEP for length in lengths]
+    widths = [filled(length, 8, least=STEP) for length in lengths]
     places = [0, *(i for i in range(1, len(widths)) if widths[i] != widths[i - 1]), len(widths)]
     best: list[tuple[float, int]] = [(0.0, 0)]
     for j, end in enumerate(places[1:], 1):

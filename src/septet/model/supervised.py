@@ -12,11 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from septet.errors import ModelError
+from septet.model.sizes import filled
 
 if TYPE_CHECKING:
     import torch
 
     from septet.tasks import Batch
+
+# the attribute of a model that holds `cross_entropies` compiled (`engine/compiled.py`)
+COMPILED = "_septet_cross_entropies"
+# the goal of a place that is not learned, as PyTorch's cross-entropy has it
+IGNORED = -100
 
 
 def logits_at(model: Any, inputs: dict[str, torch.Tensor], places_N: torch.Tensor) -> torch.Tensor:
@@ -53,14 +59,26 @@ def token_losses(
         width: places of a padded row.
         unlearned: the mark of places that are not learned.
     """
-    from torch.nn.functional import cross_entropy
+    import torch
+    from torch.nn.functional import pad
 
     goals_BT = goals_BT.to(next(iter(inputs.values())).device)
     rows_N, places_N = (goals_BT != unlearned).nonzero(as_tuple=True)
     starts_B = row_starts(batch, width, goals_BT.device)
-    logits_NV = logits_at(model, inputs, starts_B[rows_N] + places_N).float()
-    losses_N = cross_entropy(logits_NV, goals_BT[rows_N, places_N], reduction="none")
+    at_N, goals_N = starts_B[rows_N] + places_N, goals_BT[rows_N, places_N]
+    if filling := filled(len(at_N), 32, least=8) - len(at_N):
+        # the first place again, with nothing to learn there: it adds exact zeros
+        at_N, goals_N = torch.cat([at_N, at_N[:1].expand(filling)]), pad(goals_N, (0, filling), value=IGNORED)
+    measure = getattr(model, COMPILED, cross_entropies) if model.training else cross_entropies
+    losses_N = measure(logits_at(model, inputs, at_N), goals_N)[: len(rows_N)]
     return losses_N.new_zeros(len(batch)).index_add(0, rows_N, losses_N)
+
+
+def cross_entropies(logits_NV: torch.Tensor, goals_N: torch.Tensor) -> torch.Tensor:
+    """Return (N,) float32: the cross-entropy of each place in nats, 0 where the goal is `IGNORED`."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits_NV.float(), goals_N, reduction="none", ignore_index=IGNORED)
 
 
 def require_causal(model: Any) -> None:

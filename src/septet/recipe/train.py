@@ -276,8 +276,8 @@ class Train(Block):
     )
     compile: bool = key(
         False,
-        "Compile feed-forward blocks and norms with torch.compile.",
-        why="ten seconds more at the start, and a C++ compiler, do not repay in short runs",
+        "Compile decoder layers, feed-forward blocks, norms and the loss with torch.compile.",
+        why="half a minute more at the start, and a C++ compiler, do not repay in short runs",
         change="the run takes more than a few minutes",
     )
     threads: Count | None = key(
