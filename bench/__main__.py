@@ -59,9 +59,10 @@ def _sft(chosen: argparse.Namespace) -> int:
 
 def _sft_quality(chosen: argparse.Namespace) -> int:
     tuning = SftTuning(chosen.precision, checkpointing=False)
-    options = sft_quality.Options(**_of_quality(chosen), data=chosen.data, tuning=tuning)
+    options = sft_quality.Options(**_of_quality(chosen), data=chosen.data, model=chosen.model, tuning=tuning)
     result = sft_quality.measure(options, say)
-    return _keep(f"sft-quality-{Path(chosen.data).stem}", result, sft_quality.text(result), chosen.results)
+    begun = "" if chosen.model is None else f"-{Path(chosen.model).name}"
+    return _keep(f"sft-quality-{Path(chosen.data).stem}{begun}", result, sft_quality.text(result), chosen.results)
 
 
 def _keep(what: str, result: dict[str, Any], text: str, folder: Path, *, drawn: bool = False) -> int:
@@ -138,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     losses = commands.add_parser("sft-quality", help="`sft --quality`: held-out loss over several seeds")
     _sft_rows(losses, SFT_QUALITY_ROWS)
     _seeded(losses)
+    losses.add_argument(
+        "--model", default=None, help="both sides begin with, such as starter-lm (default: the recipe's)"
+    )
     losses.add_argument(
         "--precision", choices=("fp32", "bf16"), default=None, help="of SFTTrainer (default: SFTConfig's own)"
     )

@@ -40,13 +40,22 @@ class Ground:
         }
 
 
-def ground(data: str, wanted: dict[str, rows.Wanted], folder: Path, *, name: str, say: Callable[[str], None]) -> Ground:
+def ground(
+    data: str,
+    wanted: dict[str, rows.Wanted],
+    folder: Path,
+    *,
+    name: str,
+    say: Callable[[str], None],
+    model: str | None = None,
+) -> Ground:
     """Sift and prepare the rows, build the model, look at the machine, and see that both sides learn the same tokens.
 
     Args:
         data: a recipe of `bench/recipes`, or a file.
         wanted: split -> rows at most.
         name: of the work folder inside `folder`, before that of the data.
+        model: instead of the recipe's, as `septet run RECIPE model=...` takes it.
 
     Raises:
         JobError: the sides learn other tokens, or a process failed.
@@ -55,7 +64,8 @@ def ground(data: str, wanted: dict[str, rows.Wanted], folder: Path, *, name: str
     given = rows.recipe_file(data, BENCH_RECIPES)
     work = folder / f"{name}-{given.stem}"
     say(f"preparing {given.stem}")
-    sifted = launch(Job("sift", "sift", str(work / "sift"), str(given)))
+    begun = () if model is None else (f"model={model}",)
+    sifted = launch(Job("sift", "sift", str(work / "sift"), str(given), begun))
     recipe, kept = Path(sifted["recipe"]), sifted["kept"]
     counts = {split: _at_most(count, wanted[split]) for split, count in kept.items()}
     drawn = rows.overrides(recipe, **counts)

@@ -23,6 +23,7 @@ class Options:
     Args:
         train_rows, validation_rows, test_rows: at most so many of those that both sides take.
         epochs: None is the recipe's.
+        model: both sides begin with; None is the recipe's.
         tuning: how the peer computes.
     """
 
@@ -32,6 +33,7 @@ class Options:
     validation_rows: rows.Wanted
     test_rows: rows.Wanted
     epochs: float | None
+    model: str | None
     tuning: SftTuning
     work: Path
 
@@ -39,7 +41,7 @@ class Options:
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     """Return the whole result, as it is saved."""
     wanted = {"train": options.train_rows, "validation": options.validation_rows, "test": options.test_rows}
-    found = ground(options.data, wanted, options.work, name="sft-quality", say=say)
+    found = ground(options.data, wanted, options.work, name="sft-quality", say=say, model=options.model)
     learning = rows.learning_of(found.recipe, **({} if options.epochs is None else {"epochs": options.epochs}))
     tuning = replace(options.tuning, length=found.base.tuning.length)
     data = seeds.compare(
@@ -82,8 +84,9 @@ def text(result: dict[str, Any]) -> str:
         side: ", ".join(f"{of_all(r['scores'])['loss']['value']:.4f}" for r in runs)
         for side, runs in result["runs"].items()
     }
+    begun = "" if options["model"] is None else f" --model {options['model']}"
     told = [
-        f"`python -m bench sft --quality --data {options['data']}`, {facts['date']}, seeds {list(options['seeds'])}: "
+        f"`python -m bench sft --quality --data {options['data']}{begun}`, {facts['date']}, seeds {list(options['seeds'])}: "
         f"{table.row_counts(result['splits'])}; {learning['epochs']:g} epochs, {learning['batch']} rows an update, lr {learning['lr']:g}",
         *lines(result["rows"], facts),
         table.machine_line(facts),

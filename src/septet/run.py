@@ -159,11 +159,25 @@ class Run:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def records(self, stream: str) -> list[dict[str, Any]]:
-        """Return the whole lines of a `.jsonl` stream; a last line cut short by a kill is left out."""
+        """Return the whole lines of a `.jsonl` stream; a last line cut short by a kill is left out.
+
+        Raises:
+            RunError: a line before it is no JSON.
+        """
         path = self.path / stream
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text().split("\n")[:-1] if line]
+        found = []
+        for number, line in enumerate(path.read_text(errors="replace").split("\n")[:-1], 1):
+            try:
+                found += [json.loads(line)] if line else []
+            except ValueError as error:
+                raise RunError(
+                    f"A line of the run's record is damaged: {error}.",
+                    where=f"{path}:{number}",
+                    hint="remove this line, or repeat the run in a new folder",
+                ) from None
+        return found
 
     def rewrite(self, stream: str, records: list[dict[str, Any]]) -> None:
         """Replace a stream, as a resume does with the lines after its checkpoint."""

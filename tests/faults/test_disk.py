@@ -12,7 +12,7 @@ import torch
 import small
 from septet.engine import state as states
 from septet.engine.state import TrainState, load_latest, save
-from septet.errors import ResourceError, explain_foreign
+from septet.errors import ResourceError, RunError, explain_foreign
 from septet.run import Run
 
 MASTERS = {"a": torch.arange(6.0)}
@@ -149,3 +149,14 @@ def test_a_read_only_place_is_explained(tmp_path, monkeypatch):
     assert isinstance(explained, ResourceError)
     assert explained.exit_code == 1
     assert "No permission to write" in str(explained)
+
+
+def test_a_damaged_line_of_a_record_is_named(tmp_path):
+    """A line cut short at the end is what a kill leaves; one before it is damage, and its place is told."""
+    run = Run(tmp_path)
+    (tmp_path / "evaluations.jsonl").write_text('{"step": 1}\n{"step": 2')
+    assert run.records("evaluations.jsonl") == [{"step": 1}]
+    (tmp_path / "evaluations.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(RunError, match="damaged") as caught:
+        run.records("evaluations.jsonl")
+    assert "evaluations.jsonl:2" in str(caught.value)

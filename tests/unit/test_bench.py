@@ -95,9 +95,10 @@ def test_ratios_pair_the_repeats():
 
 
 def test_search_tries_bf16_only_where_it_gains():
-    slow, fast = list(candidates(0.2, length=128)), list(candidates(5.0, length=128))
+    slow, fast = list(candidates(0.2, length=128)), list(candidates(2.0, length=128))
     assert {tuning.precision for _, tuning in slow} == {"fp32"}
     assert {tuning.precision for _, tuning in fast} == {"fp32", "bf16"}
+    assert {tuning.precision for _, tuning in candidates(5.0, length=128)} == {"bf16"}
     assert len(set(slow)) == len(slow) == 8
     assert len(list(candidates(0.2, length=128, compiled=True))) == 16
 
@@ -331,7 +332,7 @@ def test_a_recipe_that_is_not_there_is_named():
 # ---- instruction tuning ----
 
 
-FACTS = {"tokens_per_row": 160.0, "supervised_per_row": 100.0, "longest_row": 400, "bf16_gain": 5.0}
+FACTS = {"tokens_per_row": 160.0, "supervised_per_row": 100.0, "longest_row": 400, "bf16_gain": 2.0}
 LINES = [
     f'{{"question": "What is {i} and {i + 2}?", "answer": "{i} + {i + 2} = {2 * i + 2}\\nIt is {2 * i + 2}."}}'
     for i in range(110)
@@ -390,6 +391,8 @@ def test_the_sides_of_sft_are_pairs_that_learn_alike():
     assert made[0].learning == made[1].learning
     assert made[2].learning == made[3].learning
     assert (made[0].tuning, made[2].tuning) == (base.tuning, best)
+    ours = [job for job in map(sft.compiled, made) if "train.compile=true" in job.overrides]
+    assert [job.name for job in ours] == [sft.NAMES[1], sft.NAMES[3]]
     fp32 = sft.in_fp32(made[0])
     assert (fp32.tuning.precision, fp32.rows, fp32.max_steps, fp32.score) == ("fp32", 64, 8, False)
 
@@ -401,7 +404,7 @@ def test_a_job_of_sft_survives_json():
 
 def test_the_search_of_sft_tries_every_layout_and_no_table_of_all_tokens():
     tried = list(sft_candidates(FACTS, length=512))
-    assert len(tried) == len(set(tried)) == 2 * 3 * 6
+    assert len(tried) == len(set(tried)) == 2 * 2 * 4
     assert {tuning.layout for _, tuning in tried} == {"padded", "padding-free", "packed"}
     assert {tuning.attention for _, tuning in tried if tuning.layout != "padded"} == {"sdpa"}
     assert {tuning.checkpointing for _, tuning in tried} == {False}
@@ -466,10 +469,10 @@ def test_the_table_of_sft_has_tokens_ratios_and_what_was_left_out(sft_machine, t
 
 def test_what_does_not_run_is_told_with_its_error(sft_machine, tmp_path):
     result = sft.measure(sft_options(tmp_path, search=True), lambda text: None)
-    assert len(result["search"]) == 36
+    assert len(result["search"]) == 16
     told = sft.text(result)
-    assert "the fastest of 36 settings tried; 12 did not run" in told
-    assert told.count("did not run: batch") == 12
+    assert "the fastest of 16 settings tried; 8 did not run" in told
+    assert told.count("did not run: batch") == 8
     assert "it does not run" in told
     best = next(job for job in sft_machine if job.name == "trl-best")
     assert (best.learning.batch, best.tuning.sampling) == (32, "group_by_length")
@@ -500,7 +503,7 @@ def test_the_table_of_losses_says_whether_ours_is_no_worse(sft_machine):
     runs = {side: [{"scores": {"test": {"loss": {"value": 2.0}}}}] for side in ("trl", "septet")}
     stands = sft.ground()
     result = {
-        "options": {"data": "gsm8k_train", "seeds": [42]},
+        "options": {"data": "gsm8k_train", "seeds": [42], "model": "starter-lm"},
         "facts": stands.facts,
         "rows": stands.to_json(),
         "splits": {"train": 800},
@@ -512,6 +515,7 @@ def test_the_table_of_losses_says_whether_ours_is_no_worse(sft_machine):
     assert [cell.strip() for cell in line.split("|")[1:-1]] == [
         "test", "200", "2.0000", "2.0050", "-0.0050", "-0.0200 to +0.0090", "yes",
     ]  # fmt: skip
+    assert "`python -m bench sft --quality --data gsm8k_train --model starter-lm`" in sft_quality.text(result)
 
 
 @pytest.mark.parametrize("path", sorted(BENCH_RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -557,3 +561,7 @@ def test_both_sides_of_sft_run_on_tiny_rows(recipe, tmp_path):
     assert main(["sft", "--quality", *few, *work, "--seeds", "1", "--precision", "fp32"]) == 0
     (found,) = (tmp_path / "results").glob("*-sft-quality-tiny-*.json")
     assert json.loads(found.read_text())["differences"]["test"]["loss"]["rows"] == 8
+    assert main(["sft", "--quality", *few, *work, "--seeds", "1", "--precision", "fp32", "--model", "starter-lm"]) == 0
+    (found,) = (tmp_path / "results").glob("*-sft-quality-tiny-starter-lm-*.json")
+    result = json.loads(found.read_text())
+    assert (result["options"]["model"], result["facts"]["model"]["parameters"]) == ("starter-lm", 9_244_032)

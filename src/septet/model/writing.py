@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # of an answer, where nothing says how long answers are
 NEW_TOKENS = 64
+# each beam keeps its own keys and values: memory and time grow with them, and answers gain nothing beyond a few
+MOST_BEAMS = 64
 
 
 class Decode(Block):
@@ -36,7 +38,9 @@ class Decode(Block):
     )
     top_p: float = key(1.0, "Draw from the most probable tokens that together have this share.", why="all", gt=0, le=1)
     top_k: Whole = key(0, "Draw from this many most probable tokens; 0 is all.", unit="tokens", why="all")
-    beams: Count = key(1, "Answers followed side by side; the most probable one is given.", why="one: the fastest")
+    beams: Count = key(
+        1, "Answers followed side by side; the most probable one is given.", why="one: the fastest", example=4, le=MOST_BEAMS
+    )
     length_penalty: float = key(
         1.0, "With beams: above 1 prefers long answers, below 1 short ones.", why="per token, neither", example=0.8
     )
@@ -56,6 +60,12 @@ class Decode(Block):
         if self.beams == 1 and self.length_penalty != 1:
             yield Problem(
                 "decode.length_penalty", "would be ignored: it is for beams.", "decode: {beams: 4}, or remove it"
+            )
+        if self.max_new_tokens is not None and self.no_repeat_ngram > self.max_new_tokens:
+            yield Problem(
+                "decode.no_repeat_ngram",
+                f"would do nothing: an answer has {self.max_new_tokens} tokens at most.",
+                "decode: {no_repeat_ngram: 3}, or remove it",
             )
 
 

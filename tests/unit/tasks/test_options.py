@@ -17,6 +17,8 @@ from septet.recipe import Recipe
         ({"decode": {"length_penalty": 2.0}}, "task.decode.length_penalty would be ignored"),
         ({"decode": {"temperature": -1.0}}, "task.decode.temperature must be"),
         ({"decode": {"beams": 0}}, "task.decode.beams must be"),
+        ({"decode": {"beams": 300}}, "task.decode.beams must be"),
+        ({"decode": {"max_new_tokens": 20, "no_repeat_ngram": 99999}}, "task.decode.no_repeat_ngram would do nothing"),
         ({"train_on": "some"}, "task.train_on must be"),
     ],
 )
