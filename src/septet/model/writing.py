@@ -39,7 +39,11 @@ class Decode(Block):
     top_p: float = key(1.0, "Draw from the most probable tokens that together have this share.", why="all", gt=0, le=1)
     top_k: Whole = key(0, "Draw from this many most probable tokens; 0 is all.", unit="tokens", why="all")
     beams: Count = key(
-        1, "Answers followed side by side; the most probable one is given.", why="one: the fastest", example=4, le=MOST_BEAMS
+        1,
+        "Answers followed side by side; the most probable one is given.",
+        why="one: the fastest",
+        example=4,
+        le=MOST_BEAMS,
     )
     length_penalty: float = key(
         1.0, "With beams: above 1 prefers long answers, below 1 short ones.", why="per token, neither", example=0.8

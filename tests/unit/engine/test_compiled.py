@@ -6,7 +6,13 @@ import pytest
 import torch
 import transformers
 
+import languages
 from septet.engine import compiled
+from septet.engine.attention import register_attention
+from septet.engine.dropout import install
+from septet.engine.step import backward, group_weights
+from septet.engine.unpad import unpadder
+from septet.tasks import Batch
 
 
 def llama(**changes):
@@ -64,3 +70,65 @@ def test_counted_dropout_is_dropout_too():
     model = transformers.GPT2LMHeadModel(config)
     dropout.install(model, 42)
     assert compiled.compile_blocks(model).slug == "nothing-compiled"
+
+
+class Words:
+    """A task of next tokens, as `generate` learns them."""
+
+    coefficients = {"token": 1.0}
+
+    def weights(self, batch):
+        return {"token": (batch.targets != -100).sum(1)}
+
+    def loss(self, model, batch):
+        from septet.model.supervised import decoder_reads, token_losses
+
+        inputs, goals = batch.inputs, batch.targets
+        if model.config.is_encoder_decoder:
+            inputs = {**inputs, "decoder_input_ids": decoder_reads(model, goals)}
+            return {"token": token_losses(model, batch, inputs, goals, goals.shape[1])}
+        return {"token": token_losses(model, batch, inputs, goals[:, 1:], goals.shape[1])}
+
+
+def rows(width):
+    ids_BT = torch.arange(3 * width).view(3, width) * 7 % 300 + 3
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[1, width // 2 :] = 0
+    goals_BT = ids_BT.masked_fill(mask_BT == 0, -100)
+    return Batch({"input_ids": ids_BT, "attention_mask": mask_BT}, goals_BT, [1, 2, 3], [{}] * 3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+@pytest.mark.parametrize("kind", [*languages.CAUSAL, *languages.SIDES])
+def test_every_architecture_learns_the_same_compiled(kind):
+    """With our attention, padded or laid end to end as the model allows, for sizes seen before and not; answers are written as before."""
+    register_attention()
+    found = []
+    for compile_it in (False, True):
+        torch._dynamo.reset()
+        model = languages.model(kind, attention="septet")
+        clock = install(model, 7)
+        lay = unpadder(model, clock, 320)
+        if compile_it:
+            compiled.compile_blocks(model)
+        task, seen = Words(), []
+        for width in (9, 12, 17, 30):
+            batch = rows(width) if lay is None else lay(rows(width))
+            model.train()
+            model.zero_grad()
+            clock.set(batch.rows, 0, torch.device("cpu"), step=0)
+            with clock.layout(batch.layout):
+                loss = backward(model, task, batch, group_weights(task, [batch]))
+            seen.append((loss, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}))
+        model.eval()
+        written = model.generate(input_ids=rows(9).inputs["input_ids"], max_new_tokens=6, do_sample=False)
+        found.append((lay is None, seen, written))
+    (padded, plain, answers), (still, quick, others) = found
+    assert padded == still
+    torch.testing.assert_close(others, answers)
+    for (expected, wanted), (loss, gradients) in zip(plain, quick, strict=True):
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+        assert wanted.keys() == gradients.keys()
+        for name, gradient in wanted.items():
+            torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5)
