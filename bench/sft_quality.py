@@ -12,7 +12,7 @@ from bench.ground import ground, lines
 from bench.jobs import SftTuning
 from bench.score import of_all
 
-# nats by which a loss may be higher and still count as no worse
+# share of the peer's loss by which ours may be higher and still count as no worse
 BOUND = 0.01
 
 
@@ -65,7 +65,16 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """Return the table with all that a reader needs to judge it."""
-    header = ["held-out rows", "n", "septet", "trl", "difference, nats", "95 % interval", f"below {BOUND:+g}"]
+    header = [
+        "held-out rows",
+        "n",
+        "septet",
+        "trl",
+        "difference, nats",
+        "95 % interval",
+        "of the loss",
+        f"below {BOUND:+.0%}",
+    ]
     cells = [
         [
             split,
@@ -74,7 +83,8 @@ def text(result: dict[str, Any]) -> str:
             f"{each['theirs']:.4f}",
             f"{each['value']:+.4f}",
             f"{each['low']:+.4f} to {each['high']:+.4f}",
-            "yes" if each["high"] < BOUND else "no",
+            f"{each['value'] / each['theirs']:+.2%} ({each['low'] / each['theirs']:+.2%} to {each['high'] / each['theirs']:+.2%})",
+            "yes" if each["high"] < BOUND * each["theirs"] else "no",
         ]
         for split, metrics in result["differences"].items()
         for each in metrics.values()

@@ -498,7 +498,7 @@ def test_losses_come_back_from_their_file(tmp_path):
 
 def test_the_table_of_losses_says_whether_ours_is_no_worse(sft_machine):
     differences = {
-        "test": {"loss": {"rows": 200, "ours": 2.0, "theirs": 2.005, "value": -0.005, "low": -0.02, "high": 0.009}}
+        "test": {"loss": {"rows": 200, "ours": 2.0, "theirs": 2.005, "value": -0.005, "low": -0.02, "high": 0.019}}
     }
     runs = {side: [{"scores": {"test": {"loss": {"value": 2.0}}}}] for side in ("trl", "septet")}
     stands = sft.ground()
@@ -513,7 +513,7 @@ def test_the_table_of_losses_says_whether_ours_is_no_worse(sft_machine):
     }
     line = sft_quality.text(result).split("\n")[2]
     assert [cell.strip() for cell in line.split("|")[1:-1]] == [
-        "test", "200", "2.0000", "2.0050", "-0.0050", "-0.0200 to +0.0090", "yes",
+        "test", "200", "2.0000", "2.0050", "-0.0050", "-0.0200 to +0.0190", "-0.25% (-1.00% to +0.95%)", "yes",
     ]  # fmt: skip
     assert "`python -m bench sft --quality --data gsm8k_train --model starter-lm`" in sft_quality.text(result)
 
