@@ -51,7 +51,7 @@ def compile_blocks(model: Any) -> Finding:
     return Finding(
         "blocks-compiled",
         "note",
-        f"{len(layers)} layers, {len(blocks)} blocks and the loss are compiled at their first call.",
+        f"Compiled at their first call: decoder layers {len(layers)}, blocks {len(blocks)}, and the loss over a vocabulary.",
     )
 
 

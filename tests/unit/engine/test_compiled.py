@@ -36,7 +36,7 @@ def test_the_same_losses_and_gradients():
     plain, quick = llama(), llama()
     finding = compiled.compile_blocks(quick)
     assert (finding.slug, finding.level) == ("blocks-compiled", "note")
-    assert finding.message.startswith("2 layers, 1 blocks and the loss")
+    assert "decoder layers 2, blocks 1," in finding.message
     assert list(quick.state_dict()) == list(plain.state_dict())
     for width in (5, 9):
         (expected, theirs), (loss, ours) = gradients(plain, width), gradients(quick, width)
