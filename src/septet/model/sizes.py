@@ -1,6 +1,6 @@
 """Few sizes instead of many: a matrix product of a size that was not seen before is slow on a CPU, as oneDNN writes code for each.
 
-Measured (2 cores with AMX, bf16, 1,400 places by 512 by 8,192): 15 to 53 ms the first time, 8 to 10 ms from then on.
+Measured (2 cores with AMX, bf16, 1,400 places by 512 by 8,192): 14 to 53 ms the first time, 8 to 24 ms from then on, with one of 57.
 """
 
 from __future__ import annotations

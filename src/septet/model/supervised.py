@@ -47,7 +47,7 @@ def logits_at(model: Any, inputs: dict[str, torch.Tensor], places_N: torch.Tenso
 
 
 def token_losses(
-    model: Any, batch: Batch, inputs: dict[str, torch.Tensor], goals_BT: torch.Tensor, width: int, unlearned: int = -100
+    model: Any, batch: Batch, inputs: dict[str, torch.Tensor], goals_BT: torch.Tensor, width: int, unlearned: int = IGNORED
 ) -> torch.Tensor:
     """Return (B,) float32: the sum of each row's cross-entropy in nats over its goals.
 
@@ -118,7 +118,7 @@ def row_starts(batch: Batch, width: int, device: torch.device) -> torch.Tensor:
     return torch.arange(len(batch), device=device) * width
 
 
-def decoder_reads(model: Any, labels_BT: torch.Tensor, unlearned: int = -100) -> torch.Tensor:
+def decoder_reads(model: Any, labels_BT: torch.Tensor, unlearned: int = IGNORED) -> torch.Tensor:
     """Return what a decoder reads beside an encoder: the labels one place later, behind its own first token."""
     config = model.config
     labels_BT = labels_BT.to(next(model.parameters()).device)
