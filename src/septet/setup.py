@@ -18,10 +18,9 @@ import torch
 from septet import registry
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
+from septet.engine import compiled, dropout
 from septet.engine import device as devices
-from septet.engine import dropout
 from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
-from septet.engine.compiled import compile_blocks
 from septet.engine.loop import Examples, Rates
 from septet.engine.muon import Muon, hidden_matrices
 from septet.engine.optim import AdamW, Masters
@@ -64,16 +63,15 @@ class Setup:
     @property
     def total(self) -> int:
         """Updates of the whole run."""
-        limit = self.recipe.train.max_steps
-        whole = self.planner.total_steps(self.recipe.train.epochs or 1)
-        return whole if limit is None else min(whole, limit)
+        return _updates(self.recipe, self.planner)
 
     def rates(self) -> Rates:
         train = self.recipe.train
         return Rates(train.lr or 0.0, train.schedule, warmup_steps(train.warmup, self.total), self.total, train.clip)
 
     def source(self) -> Examples:
-        return Examples(self.train, self.planner, self.task, self.processor, self.device, self.unpadder)
+        longest = self.recipe.model.max_length
+        return Examples(self.train, self.planner, self.task, self.processor, self.device, self.unpadder, longest)
 
     def optimizer(self) -> AdamW:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
@@ -116,8 +114,14 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     can_unpad = suits and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
     findings.add(*task.findings(model))
+    planner = _planner(recipe, encoded, without_padding is not None)
+    if recipe.train.compile is None:
+        tokens = planner.tokens_per_epoch * _updates(recipe, planner) / planner.groups_per_epoch
+        told = compiled.worth(model, tokens, ceiling, recipe.train.precision or "fp32")
+        recipe = recipe.filled({"train.compile": told})
     findings.add(
-        compile_blocks(model) if recipe.train.compile else None, *last_token.findings(loaded, processor, train)
+        compiled.compile_blocks(model) if recipe.train.compile else None,
+        *last_token.findings(loaded, processor, train),
     )
     return Setup(
         recipe=recipe,
@@ -129,7 +133,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         processor=processor,
         device=device,
         ceiling=ceiling,
-        planner=_planner(recipe, encoded, without_padding is not None),
+        planner=planner,
         train=train,
         validation=encoded.validation,
         validation_rows=encoded.validation_rows,
@@ -219,6 +223,11 @@ def build(
         model = method.attach(loaded.model)
     findings.add(_new_everywhere(recipe, model) if recipe.model.architecture else _fresh(loaded))
     return loaded, model, findings
+
+
+def _updates(recipe: Recipe, planner: Planner) -> int:
+    whole = planner.total_steps(recipe.train.epochs or 1)
+    return whole if recipe.train.max_steps is None else min(whole, recipe.train.max_steps)
 
 
 def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool) -> Planner:

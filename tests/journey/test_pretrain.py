@@ -17,6 +17,7 @@ from septet.data.store import Prepared
 from septet.evaluate import evaluate
 from septet.journey import train
 from septet.model.load import silent
+from septet.recipe import Recipe
 from septet.run import Run
 from small import quiet_recipe, steps
 
@@ -197,13 +198,16 @@ def test_muon_and_half_as_large_weights(tmp_path, compiled):
     if compiled and shutil.which("g++") is None:
         pytest.skip("no C++ compiler here")
     source = recipe(tmp_path, "llama")
-    source["train"] |= {"epochs": 2, "save_every": 3, "optimizer": "muon", "compile": compiled}
+    source["train"] |= {"epochs": 2, "save_every": 3, "optimizer": "muon"} | ({"compile": True} if compiled else {})
     source["model"]["dtype"] = "bfloat16"
     source["model"]["config"]["tie_word_embeddings"] = True
     whole = train(source, run=tmp_path / "whole").run
     losses = [step["loss"] for step in steps(whole.path)]
     assert losses[-1] < losses[0]
     assert ("blocks-compiled" in (whole.path / "setup.json").read_text()) == compiled
+    resolved = Recipe.load(whole.path / "recipe.yaml")
+    assert resolved.train.compile is compiled
+    assert compiled or "compiling takes half a minute" in resolved.whys["train.compile"]
 
     broken = broken_off(source, tmp_path / "broken")
     assert [step["loss"] for step in steps(broken.path)] == losses

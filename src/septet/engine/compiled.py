@@ -8,11 +8,14 @@ takes ten to thirty seconds.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
+from septet.engine.device import Ceiling, flops_per_token
 from septet.engine.dropout import RowDropout
 from septet.model.supervised import COMPILED, cross_entropies
 from septet.report import Finding
@@ -20,19 +23,18 @@ from septet.report import Finding
 # how transformers names them, by the end of a class's name
 BLOCKS = ("MLP", "RMSNorm", "LayerNorm", "DenseActDense", "DenseGatedActDense", "FeedForward")
 LAYERS = ("DecoderLayer",)
+# what training that is not compiled reaches of the measured rate of matrix products, and the seconds of it that compiling repays
+EAGER_SHARE, REPAYS_S = 0.15, 240
 
 
 def compile_blocks(model: Any) -> Finding:
     """Compile a model's layers and blocks in place, at their first call, and say how many; without a compiler none is, and why."""
-    try:
-        torch.compile(_probe)(torch.ones(8))
-    except Exception as error:  # whatever a compiler that is missing or broken says
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if why := _no_compiler():
         return Finding(
             "nothing-compiled", "warning", f"train.compile does nothing here: {why}", "install a C++ compiler (g++)"
         )
     plain = [m for m in model.modules() if not _drops(m)]
-    layers = [m for m in plain if type(m).__name__.endswith(LAYERS)]
+    layers = _layers(model)
     within = {id(m) for layer in layers for m in layer.modules()}
     blocks = [m for m in plain if type(m).__name__.endswith(BLOCKS) and not isinstance(m, nn.LayerNorm)]
     blocks = [m for m in blocks if id(m) not in within]
@@ -47,20 +49,58 @@ def compile_blocks(model: Any) -> Finding:
         _compile_while_learning(layer)
     for block in blocks:
         block.compile(dynamic=True)
-    setattr(model, COMPILED, torch.compile(cross_entropies, dynamic=True))
+    loss = ""
+    if model.get_output_embeddings() is not None:
+        setattr(model, COMPILED, torch.compile(cross_entropies, dynamic=True))
+        loss = ", and the loss over a vocabulary"
     return Finding(
         "blocks-compiled",
         "note",
-        f"Compiled at their first call: decoder layers {len(layers)}, blocks {len(blocks)}, and the loss over a vocabulary.",
+        f"Compiled at their first call: decoder layers {len(layers)}, blocks {len(blocks)}{loss}.",
     )
 
 
+def worth(model: Any, tokens: float, ceiling: Ceiling, precision: str) -> tuple[bool, str]:
+    """Return whether compiling repays in a run of so many tokens, and why."""
+    if not _layers(model):
+        return False, "the model has no decoder layer without dropout, and compiling the rest gains little"
+    seconds = flops_per_token(model)[1] * tokens / (EAGER_SHARE * ceiling.rate(precision) * 1e9)
+    if seconds < REPAYS_S:
+        return False, f"about {seconds:.0f} s of training; compiling takes half a minute"
+    if why := _no_compiler():
+        return False, f"no compiler works here: {why}"
+    return True, f"about {seconds / 60:.0f} min of training without; compiling takes half a minute"
+
+
+def _layers(model: Any) -> list[nn.Module]:
+    return [m for m in model.modules() if type(m).__name__.endswith(LAYERS) and not _drops(m)]
+
+
+def _no_compiler() -> str:
+    """Return why nothing can be compiled here; empty where it can."""
+    try:
+        torch.compile(_probe)(torch.ones(8))
+    except Exception as error:  # whatever a compiler that is missing or broken says
+        return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return ""
+
+
 def _compile_while_learning(layer: nn.Module) -> None:
+    """Compile a layer where it learns; one that the compiler cannot do computes as it is, with a warning."""
     eager = layer.forward
     compiled = torch.compile(eager, dynamic=True)
+    fails = False
 
     def forward(*args: Any, **options: Any) -> Any:
-        return (compiled if layer.training else eager)(*args, **options)
+        nonlocal fails
+        if layer.training and not fails:
+            try:
+                return compiled(*args, **options)
+            except TorchDynamoException as error:
+                fails = True
+                told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                warnings.warn(f"A layer cannot be compiled and computes as it is: {told}", stacklevel=2)
+        return eager(*args, **options)
 
     layer.forward = forward
 

@@ -24,6 +24,7 @@ from septet.engine.state import TrainState
 from septet.engine.step import backward, group_weights
 from septet.engine.unpad import Unpadder
 from septet.errors import SeptetError
+from septet.model.sizes import width
 from septet.tasks import Batch, Example
 
 GROW_AFTER = 2000
@@ -69,7 +70,12 @@ class Source(Protocol):
 
 
 class Examples:
-    """A source from encoded examples and a planner."""
+    """A source from encoded examples and a planner.
+
+    Args:
+        unpadder: takes the padding out; without one, rows are padded to few widths (`model/sizes.py`).
+        longest: tokens that no row is padded beyond; None pads to the longest of a micro-batch.
+    """
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class Examples:
         processor: Any,
         device: torch.device,
         unpadder: Unpadder | None = None,
+        longest: int | None = None,
     ):
         self.examples = examples
         self.planner = planner
@@ -86,6 +93,7 @@ class Examples:
         self.processor = processor
         self.device = device
         self.unpadder = unpadder
+        self.longest = longest
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         epoch, draws = self.planner.group(step)
@@ -101,10 +109,14 @@ class Examples:
         ]
         if self.task.draws:
             chosen = [self.task.draw(e, self._rng(epoch, e.row), self.processor) for e in chosen]
-        batch = self.task.collate(chosen, self.processor, self.planner.length)
+        batch = self.task.collate(chosen, self.processor, self.planner.length or self._width(chosen))
         batch.meta = [{"size": e.size, "row": row} for e, row in zip(chosen, rows, strict=True)]
         batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
         return batch if self.unpadder is None else self.unpadder(batch)
+
+    def _width(self, chosen: Sequence[Example]) -> int | None:
+        sizes = [len(e.inputs.get("input_ids", ())) for e in chosen]
+        return None if self.unpadder is not None or not all(sizes) else width(max(sizes), self.longest)
 
     def _rng(self, epoch: int, row: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64([self.planner.seed, epoch, row & 0xFFFFFFFFFFFFFFFF]))

@@ -28,6 +28,7 @@ from septet.inputs._named import fitted
 from septet.inputs._pieces import Piece, guarded, pieces_of, tokenize
 from septet.inputs._templates import Message, Template, template_of
 from septet.inputs.text import CHUNK, Text, framing
+from septet.model.sizes import width
 
 if TYPE_CHECKING:
     import torch
@@ -198,7 +199,8 @@ class Chat:
             learned = _table(inputs, "supervised", real, 0) == 1
             padded["labels"] = np.where(learned, padded["input_ids"], UNSUPERVISED)
         elif all("labels" in item for item in inputs):
-            places = _places([len(item["labels"]) for item in inputs], None, False)
+            sizes = [len(item["labels"]) for item in inputs]
+            places = _places(sizes, width(max(sizes), self.max_length), False)
             padded["labels"] = _table(inputs, "labels", places, UNSUPERVISED)
         return {key: torch.from_numpy(value) for key, value in padded.items()}
 

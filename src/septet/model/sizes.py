@@ -17,3 +17,13 @@ def filled(count: int, sizes: int, *, least: int = 1) -> int:
         return 0
     step = max(least, (1 << (count.bit_length() - 1)) // sizes)
     return -(-count // step) * step
+
+
+def width(longest: int, limit: int | None = None) -> int:
+    """Return the places that rows are padded to: one of four widths between two powers of two.
+
+    Args:
+        longest: tokens of the longest row.
+        limit: places a row may have; None leaves it at its own.
+    """
+    return max(longest, min(filled(longest, 4, least=4), limit or longest))

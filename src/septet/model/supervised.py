@@ -47,7 +47,12 @@ def logits_at(model: Any, inputs: dict[str, torch.Tensor], places_N: torch.Tenso
 
 
 def token_losses(
-    model: Any, batch: Batch, inputs: dict[str, torch.Tensor], goals_BT: torch.Tensor, width: int, unlearned: int = IGNORED
+    model: Any,
+    batch: Batch,
+    inputs: dict[str, torch.Tensor],
+    goals_BT: torch.Tensor,
+    width: int,
+    unlearned: int = IGNORED,
 ) -> torch.Tensor:
     """Return (B,) float32: the sum of each row's cross-entropy in nats over its goals.
 

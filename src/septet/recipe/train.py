@@ -274,11 +274,12 @@ class Train(Block):
         why="derived from a measurement of this machine",
         example="fp32",
     )
-    compile: bool = key(
-        False,
+    compile: bool | None = key(
+        None,
         "Compile decoder layers, feed-forward blocks, norms and the loss with torch.compile.",
-        why="half a minute more at the start, and a C++ compiler, do not repay in short runs",
-        change="the run takes more than a few minutes",
+        why="derived: decoders that learn for minutes, where a compiler works; compiling takes half a minute",
+        change="that is not worth waiting for, or worth more",
+        example=False,
     )
     threads: Count | None = key(
         None,

@@ -21,6 +21,7 @@ from septet.errors import DataError, RecipeError, UsageError
 from septet.inputs.text import Text as TextInput
 from septet.inputs.text import framing
 from septet.model.length import most_tokens
+from septet.model.sizes import width
 from septet.model.supervised import require_causal
 from septet.recipe.block import Block, Positive, Text, key
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
@@ -210,10 +211,10 @@ class Pretrain(Task):
         from septet.model.supervised import decoder_reads, token_losses
 
         inputs, goals_BT = batch.inputs, self._goals(batch)
-        width = goals_BT.shape[1] + (self.objective == "causal")
+        places = goals_BT.shape[1] + (self.objective == "causal")
         if self.objective == "span":
             inputs = {**inputs, "decoder_input_ids": decoder_reads(model, batch.targets)}  # pyright: ignore
-        return {"token": token_losses(model, batch, inputs, goals_BT, width)}
+        return {"token": token_losses(model, batch, inputs, goals_BT, places)}
 
     def measure(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]:
         """Return each window's loss."""
@@ -333,9 +334,9 @@ class Pretrain(Task):
             real = inputs.get("attention_mask")
             ids = inputs["input_ids"]
             return ids if real is None else ids.masked_fill(real == 0, UNLEARNED)
-        width = max(len(e.inputs["labels"]) for e in examples)
-        width = inputs["input_ids"].shape[1] if self.objective == "masked" else width
-        labels = np.full((len(examples), width), UNLEARNED, dtype=np.int64)
+        longest = max(len(e.inputs["labels"]) for e in examples)
+        places = inputs["input_ids"].shape[1] if self.objective == "masked" else width(longest, self.max_length)
+        labels = np.full((len(examples), places), UNLEARNED, dtype=np.int64)
         for row, example in zip(labels, examples, strict=True):
             row[: len(example.inputs["labels"])] = example.inputs["labels"]
         return torch.from_numpy(labels)

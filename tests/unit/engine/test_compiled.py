@@ -5,10 +5,12 @@ import shutil
 import pytest
 import torch
 import transformers
+from torch._dynamo.exc import BackendCompilerFailed
 
 import languages
 from septet.engine import compiled
 from septet.engine.attention import register_attention
+from septet.engine.device import Ceiling
 from septet.engine.dropout import install
 from septet.engine.step import backward, group_weights
 from septet.engine.unpad import unpadder
@@ -45,6 +47,13 @@ def test_the_same_losses_and_gradients():
             torch.testing.assert_close(ours[name], grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+def test_a_classifier_has_no_loss_over_a_vocabulary():
+    config = llama().config
+    finding = compiled.compile_blocks(transformers.LlamaForSequenceClassification(config))
+    assert finding.message == "Compiled at their first call: decoder layers 2, blocks 1."
+
+
 def test_a_missing_compiler_is_told(monkeypatch):
     def broken(*_args, **_options):
         raise RuntimeError("no working C++ compiler\nmore of it")
@@ -70,6 +79,60 @@ def test_counted_dropout_is_dropout_too():
     model = transformers.GPT2LMHeadModel(config)
     dropout.install(model, 42)
     assert compiled.compile_blocks(model).slug == "nothing-compiled"
+
+
+QUICK = Ceiling("cpu", 2, 1024, 16, 24, fp32=100.0, bf16=1000.0)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+def test_compiled_where_the_run_repays_it():
+    model = llama()
+    numbers = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+    minute = 60 * compiled.EAGER_SHARE * 1e12 / (6 * numbers)  # tokens that bf16 takes a minute for
+    assert compiled.worth(model, 3 * minute, QUICK, "bf16") == (
+        False,
+        "about 180 s of training; compiling takes half a minute",
+    )
+    yes, why = compiled.worth(model, 10 * minute, QUICK, "bf16")
+    assert yes and why.startswith("about 10 min of training")
+    assert compiled.worth(model, 3 * minute, QUICK, "fp32")[0], "ten times slower"
+
+
+def test_not_compiled_where_it_gains_nothing_or_cannot_be(monkeypatch):
+    config = transformers.GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2, n_positions=16)
+    yes, why = compiled.worth(transformers.GPT2LMHeadModel(config), 1e15, QUICK, "bf16")
+    assert not yes and "no decoder layer without dropout" in why
+
+    def broken(*_args, **_options):
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    assert compiled.worth(llama(), 1e15, QUICK, "bf16") == (
+        False,
+        "no compiler works here: no working C++ compiler",
+    )
+
+
+def test_a_layer_the_compiler_cannot_do_computes_as_it_is(monkeypatch):
+    def breaks_later(function, **_options):
+        def compiled_function(*_args, **_more):
+            raise BackendCompilerFailed("inductor", RuntimeError("out of registers"), None)
+
+        return compiled_function if getattr(function, "__self__", None) is not None else function
+
+    plain, model = llama(), llama()
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "compile", breaks_later)
+        patched.setattr(torch.nn.Module, "compile", lambda *_args, **_options: None)
+        assert compiled.compile_blocks(model).slug == "blocks-compiled"
+    expected, theirs = gradients(plain, 5)
+    with pytest.warns(UserWarning, match="cannot be compiled and computes as it is") as told:
+        loss, ours = gradients(model, 5)
+        gradients(model, 7)
+    assert len(told) == 2, "once a layer"
+    torch.testing.assert_close(loss, expected)
+    for name, grad in theirs.items():
+        torch.testing.assert_close(ours[name], grad)
 
 
 class Words:
