@@ -392,7 +392,7 @@ def test_the_sides_of_sft_are_pairs_that_learn_alike():
     assert made[2].learning == made[3].learning
     assert (made[0].tuning, made[2].tuning) == (base.tuning, best)
     ours = [job for job in map(sft.compiled, made) if "train.compile=true" in job.overrides]
-    assert [job.name for job in ours] == [sft.NAMES[1], sft.NAMES[3]]
+    assert [job.name for job in ours] == [sft.NAMES[1], sft.NAMES[3], sft.NAMES[4]]
     fp32 = sft.in_fp32(made[0])
     assert (fp32.tuning.precision, fp32.rows, fp32.max_steps, fp32.score) == ("fp32", 64, 8, False)
 
@@ -447,7 +447,7 @@ def sft_options(work: Path, *, search: bool) -> sft.Options:
 
 def test_the_table_of_sft_has_tokens_ratios_and_what_was_left_out(sft_machine, tmp_path):
     result = sft.measure(sft_options(tmp_path, search=False), lambda text: None)
-    assert [job.name for job in sft_machine] == [*sft.NAMES * 2, "trl-default in fp32"]
+    assert [job.name for job in sft_machine] == [*sft.NAMES, sft.IN_FP32] * 2
     speeds = {side["name"]: side["tokens_per_s"]["median"] for side in result["sides"]}
     # 1,000 tokens in 100 s / rows an update, half of it for Septet and for rows grouped by length
     assert speeds["trl-default"] == pytest.approx(80)
@@ -462,7 +462,8 @@ def test_the_table_of_sft_has_tokens_ratios_and_what_was_left_out(sft_machine, t
     assert "3 of train (longer than 512 tokens)" in told
     assert "200 rows, 20,000 tokens" in told
     assert "as it comes, bf16 True, gradient_checkpointing True, attention sdpa" in told
-    assert [line.split("|")[1].strip() for line in told.split("\n")[2:8]] == [*sft.NAMES, "trl-default in fp32"]
+    assert [line.split("|")[1].strip() for line in told.split("\n")[2:8]] == [*sft.NAMES, sft.IN_FP32]
+    assert f"{sft.NAMES[1]} / {sft.IN_FP32}" in told
     json.dumps(result)
     assert plot.draw(result, tmp_path / "p.svg").read_text().count("<svg") == 1
 
