@@ -38,7 +38,7 @@ def _with_mode(arguments: list[str]) -> list[str]:
 
 
 def _classify(chosen: argparse.Namespace) -> int:
-    tuning = Tuning(chosen.precision, _sampling(chosen), chosen.attention)
+    tuning = Tuning(chosen.precision, _sampling(chosen), chosen.attention, chosen.compile)
     options = classify.Options(**_of_speed(chosen), best_tuning=tuning, article=not chosen.no_article)
     result = classify.measure(options, say)
     return _keep(f"classify-{Path(chosen.data).stem}", result, classify.text(result), chosen.results, drawn=True)
@@ -51,7 +51,14 @@ def _quality(chosen: argparse.Namespace) -> int:
 
 
 def _sft(chosen: argparse.Namespace) -> int:
-    tuning = SftTuning(chosen.precision, _sampling(chosen), chosen.attention, layout=chosen.layout, checkpointing=False)
+    tuning = SftTuning(
+        chosen.precision,
+        _sampling(chosen),
+        chosen.attention,
+        chosen.compile,
+        layout=chosen.layout,
+        checkpointing=False,
+    )
     options = sft.Options(**_of_speed(chosen), best_tuning=tuning, fp32=not chosen.no_fp32)
     result = sft.measure(options, say)
     return _keep(f"sft-{Path(chosen.data).stem}", result, sft.text(result), chosen.results, drawn=True)
@@ -166,7 +173,11 @@ def _speed(parser: argparse.ArgumentParser, best: str, *, search_rows: int, batc
     parser.add_argument(
         "--search-rows", type=int, default=search_rows, help=f"rows of each trial (default: {search_rows})"
     )
-    parser.add_argument("--compile", action="store_true", help="try torch.compile in the search too (minutes each)")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help=f"try torch.compile in the search too (minutes each); without a search, {best} is compiled",
+    )
     parser.add_argument(
         "--batch", type=int, default=batch, help=f"rows per update of {best} without --search (default: {batch})"
     )

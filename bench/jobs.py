@@ -13,7 +13,7 @@ RECIPES = REPO / "recipes"
 BENCH_RECIPES = REPO / "bench" / "recipes"
 RESULTS = REPO / "bench" / "results"
 WORK = REPO / "runs" / "bench"
-WARMUP_UPDATES = 3
+WARMUP_UPDATES, COMPILED_WARMUP_UPDATES = 3, 10
 ANSWERS = "answers.npz"
 
 Kind = Literal["prepare", "sift", "facts", "match", "trainer", "trl", "septet"]

@@ -11,9 +11,18 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
-from bench import classify, ground, plot, rows, score, seeds, sft, sft_quality, sides, table  # noqa: E402
+from bench import classify, ground, plot, rows, score, seeds, sft, sft_quality, sides, table, trl_sft  # noqa: E402
 from bench.__main__ import main  # noqa: E402
-from bench.jobs import BENCH_RECIPES, Job, Learning, SftTuning, Tuning, in_turn  # noqa: E402
+from bench.jobs import (  # noqa: E402
+    BENCH_RECIPES,
+    COMPILED_WARMUP_UPDATES,
+    WARMUP_UPDATES,
+    Job,
+    Learning,
+    SftTuning,
+    Tuning,
+    in_turn,
+)
 from bench.launch import JobError  # noqa: E402
 from bench.ours import without_validation  # noqa: E402
 from bench.resample import difference  # noqa: E402
@@ -395,6 +404,11 @@ def test_the_sides_of_sft_are_pairs_that_learn_alike():
     assert [job.name for job in ours] == [sft.NAMES[1], sft.NAMES[3], sft.NAMES[4]]
     fp32 = sft.in_fp32(made[0])
     assert (fp32.tuning.precision, fp32.rows, fp32.max_steps, fp32.score) == ("fp32", 64, 8, False)
+
+
+def test_a_compiled_peer_is_timed_when_it_has_met_its_shapes():
+    eager, compiled = (Job("trl", "x", "w", "r.yaml", tuning=SftTuning(compiled=each)) for each in (False, True))
+    assert (trl_sft.warmup(eager), trl_sft.warmup(compiled)) == (WARMUP_UPDATES, COMPILED_WARMUP_UPDATES) == (3, 10)
 
 
 def test_a_job_of_sft_survives_json():

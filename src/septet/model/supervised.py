@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from septet.tasks import Batch
 
+# numbers of learned places in use between two powers of two; oneDNN writes 45 ms of code for a new one and 8,192 tokens to choose from
+SIZES = 8
 # the attribute of a model that holds `cross_entropies` compiled (`engine/compiled.py`)
 COMPILED = "_septet_cross_entropies"
 # the goal of a place that is not learned, as PyTorch's cross-entropy has it
@@ -71,7 +73,7 @@ def token_losses(
     rows_N, places_N = (goals_BT != unlearned).nonzero(as_tuple=True)
     starts_B = row_starts(batch, width, goals_BT.device)
     at_N, goals_N = starts_B[rows_N] + places_N, goals_BT[rows_N, places_N]
-    if filling := filled(len(at_N), 32, least=8) - len(at_N):
+    if filling := filled(len(at_N), SIZES, least=8) - len(at_N):
         # the first place again, with nothing to learn there: it adds exact zeros
         at_N, goals_N = torch.cat([at_N, at_N[:1].expand(filling)]), pad(goals_N, (0, filling), value=IGNORED)
     measure = getattr(model, COMPILED, cross_entropies) if model.training else cross_entropies

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from septet.engine import device
 from septet.engine.device import Ceiling, choose_device, choose_precision, flops_per_token, measure_ceiling
 from septet.engine.optim import Masters
 from septet.errors import UsageError
 from tiny import bench
 
 
-def ceiling(fp32, bf16, device="cpu"):
-    return Ceiling(device, 2, 1024, 384, 1536, fp32, bf16)
+def ceiling(fp32, bf16, kind="cpu"):
+    return Ceiling(kind, 2, 1024, 384, 1536, fp32, bf16)
 
 
 def test_a_machine_that_multiplies_bf16_faster_gets_bf16():
@@ -44,6 +45,25 @@ def test_measures_what_it_says():
     assert found.bf16 > 0.0001
     assert found.fp16 is None
     assert found.to_json()["threads"] == torch.get_num_threads()
+
+
+def test_a_slow_moment_does_not_choose_the_precision(monkeypatch):
+    """While other processes have the cores, both precisions look alike; each has its turn again, and the best counts."""
+    told = {
+        torch.float32: iter([45.0, 240.0, 250.0, 45.0, 45.0]),
+        torch.bfloat16: iter([50.0, 60.0, 55.0, 1900.0, 60.0]),
+    }
+    monkeypatch.setattr(device, "_rate", lambda _device, dtype, *_sizes: next(told[dtype]))
+    found = measure_ceiling(torch.device("cpu"), 64, 128)
+    assert (found.fp32, found.bf16) == (250.0, 1900.0)
+
+
+def test_a_slow_machine_is_not_timed_again(monkeypatch):
+    turns = []
+    monkeypatch.setattr(device, "_rate", lambda _device, dtype, *_sizes: turns.append(dtype) or 1.0)
+    monkeypatch.setattr(device, "ENOUGH_S", -1.0)
+    measure_ceiling(torch.device("cpu"), 64, 128)
+    assert turns == [torch.float32, torch.bfloat16]
 
 
 def test_a_device_that_is_not_there(monkeypatch):
