@@ -7,6 +7,7 @@ Source:  Devlin et al. 2019, 3.1 (of the chosen tokens 80 % become the mask, 10 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from septet.errors import ModelError
 
 UNLEARNED = -100
 MASKED, RANDOM = 0.8, 0.1
+_SENTINELS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
 
 
 def mask(ids: np.ndarray, processor: Any, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -74,9 +76,14 @@ def sentinels_of(processor: Any) -> list[int]:
     Raises:
         ModelError: it has none.
     """
-    found = []
-    while (token := f"<extra_id_{len(found)}>") in processor.get_vocab():
-        found.append(processor.convert_tokens_to_ids(token))
+    found = _SENTINELS.get(processor)
+    if found is None:
+        # asked for with each row of each update; a vocabulary is copied whenever it is read
+        vocabulary = processor.get_vocab()
+        found = []
+        while (token := f"<extra_id_{len(found)}>") in vocabulary:
+            found.append(vocabulary[token])
+        _SENTINELS[processor] = found
     if not found:
         raise ModelError(
             "The tokenizer has no sentinels (<extra_id_0> …), which the objective span needs.",

@@ -67,3 +67,23 @@ def test_spans_have_the_stated_shares():
 def test_a_tokenizer_without_sentinels_says_so():
     with pytest.raises(ModelError, match="sentinels"):
         sentinels_of(languages.tokenizer())
+
+
+def test_a_vocabulary_is_read_once(t5_vocabulary):
+    """It is copied whenever it is read, and the sentinels are asked for with each row of each update."""
+    reads = []
+
+    class Counting:
+        def get_vocab(self):
+            reads.append(1)
+            return t5_vocabulary
+
+    first, second = Counting(), Counting()
+    assert sentinels_of(first) == sentinels_of(first) == [7, 3]
+    assert sentinels_of(second) == [7, 3]
+    assert len(reads) == 2
+
+
+@pytest.fixture
+def t5_vocabulary():
+    return {"a": 0, "<extra_id_1>": 3, "<extra_id_0>": 7, "<extra_id_3>": 4}
