@@ -86,6 +86,21 @@ def test_says_what_its_data_stand_for(path: Path) -> None:
     assert re.search(r"stand-in|the data set is on the hub|public domain", told) or ours
 
 
+SAMPLED = [path for path in RECIPES if Recipe.load(path).data.sample is not None]
+
+
+@pytest.mark.parametrize("path", SAMPLED, ids=name)
+def test_there_are_as_many_rows_as_it_samples(path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs(path)
+    monkeypatch.setenv("SEPTET_SHARED", str(SHARED))
+    from septet import journey
+
+    prepared = journey.prepare(path, run=runs / f"{path.stem}-rows").prepared
+    for split, wanted in Recipe.load(path).data.sample.model_dump(exclude={"seed"}, exclude_none=True).items():
+        # a share may go to validation, and the clean-up may take a few away
+        assert 0.5 * wanted <= len(prepared.rows(split)) <= wanted
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=name)
 def test_trains_at_small_size(path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs(path)
