@@ -72,6 +72,9 @@ class Reader:
         goals = batch.targets[0].tolist()
         learned = [goal != UNSUPERVISED for goal in goals]
         if self.encoded.config.get("is_encoder_decoder"):
+            # the target's places are filled up behind its end
+            end = len(goals) - sum(1 for _ in takewhile(lambda goal: goal == UNSUPERVISED, reversed(goals)))
+            goals, learned = goals[:end], learned[:end]
             return [_Tokens("source", ids, read), _Tokens("target", goals, learned)]
         if sum(learned) > int(next(iter(task.weights(batch).values()))[0]):
             learned[0] = False  # there is nothing before it that it could be predicted from
