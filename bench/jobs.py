@@ -13,7 +13,7 @@ RECIPES = REPO / "recipes"
 BENCH_RECIPES = REPO / "bench" / "recipes"
 RESULTS = REPO / "bench" / "results"
 WORK = REPO / "runs" / "bench"
-WARMUP_UPDATES, COMPILED_WARMUP_UPDATES = 3, 10
+WARMUP_UPDATES = 3
 ANSWERS = "answers.npz"
 
 Kind = Literal["prepare", "sift", "facts", "match", "trainer", "trl", "septet"]
@@ -114,6 +114,7 @@ class Job:
         max_steps: end after so many updates.
         validate: choose the best epoch by validation accuracy (Septet always does).
         score: answer the test rows with the saved model.
+        warmup: the first updates, which are not timed.
         launched: `time.time()` at the start of the process.
     """
 
@@ -129,6 +130,7 @@ class Job:
     max_steps: int | None = None
     validate: bool = False
     score: bool = False
+    warmup: int = WARMUP_UPDATES
     launched: float = 0.0
 
     def to_json(self) -> str:
@@ -154,8 +156,8 @@ class Job:
 
 
 def in_turn(names: Sequence[str], repeats: int) -> list[tuple[int, str]]:
-    """Return (repeat, side) in the order of measurement: A B C, A B C, ... so that a slow minute hits all sides."""
-    return [(repeat, name) for repeat in range(repeats) for name in names]
+    """Return (repeat, side) in the order of measurement: A B C, C B A, ... so that neither a slow minute nor a place favours a side."""
+    return [(repeat, name) for repeat in range(repeats) for name in (names if repeat % 2 == 0 else names[::-1])]
 
 
 def _word(name: str, value: Any) -> str:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.jobs import WARMUP_UPDATES, Job
+from bench.jobs import Job
 from bench.speed import Timing
 
 
@@ -51,7 +51,7 @@ def train(job: Job) -> dict[str, Any]:
     return {
         "model": str(found.run.model),
         "run": str(folder),
-        "timing": Timing.of(ends, made).to_json() if len(ends) > WARMUP_UPDATES else None,
+        "timing": Timing.of(ends, made, warmup=job.warmup).to_json() if len(ends) > job.warmup else None,
         "start_s": ear.first - steps[0]["seconds"] - job.launched,
         "updates": found.steps,
         "padding_share": found.costs["padding_share"],

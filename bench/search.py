@@ -67,7 +67,7 @@ def search(
 
     Args:
         job: a job of the peer that says which rows and where to work.
-        rows: training rows of each trial.
+        rows: training rows of each trial; more where they are fewer than the updates of warm-up and as many again.
     """
     tried: list[dict[str, Any]] = []
     best: tuple[float, int, T] | None = None
@@ -77,7 +77,7 @@ def search(
             name=f"batch {batch}, {tuning.label}",
             learning=replace(learning, batch=batch),
             tuning=tuning,
-            rows=rows,
+            rows=max(rows, 2 * job.warmup * batch),
         )
         trial = trial.at(Path(job.folder) / f"trial-{len(tried)}")
         record = {"name": trial.name, "batch": batch, **asdict(tuning)}

@@ -19,8 +19,8 @@ from bench.resample import Difference, difference
 from bench.score import METRICS, load, of_all, pool
 from septet.metrics import Answers
 
-# what changes a result and not a setting
-UNTIED = ("launched", "folder", "prepared")
+# of a job, what no weight depends on
+UNTIED = ("launched", "folder", "prepared", "warmup")
 # the code of each peer, and the packages its runs rest on
 CODE = {"trainer": ("trainer.py",), "trl": ("trl_sft.py", "texts.py", "trainer.py")}
 VERSIONS = {"trl": ("trl",)}

@@ -9,13 +9,15 @@ from typing import Any
 
 from bench import rows, sides, table
 from bench.ground import ground, lines
-from bench.jobs import WARMUP_UPDATES, Job, Learning, SftTuning
+from bench.jobs import Job, Learning, SftTuning
 from bench.search import pack_length, search, sft_candidates
 from bench.speed import Spread
 
 DEFAULT_BATCH, DEFAULT_LR = 8, 2e-5
 NAMES = ("trl-default", "septet as trl-default", "trl-best", "septet as trl-best", "septet, own defaults")
-FP32_UPDATES = 8
+# of every side: what is compiled is compiled anew as it meets other shapes
+WARMUP_UPDATES = 10
+FP32_UPDATES = WARMUP_UPDATES + 10
 IN_FP32 = "trl-default in fp32"
 # what Septet derives for minutes of training, and the whole data set takes them; the few rows measured here would not
 COMPILED = ("train.compile=true",)
@@ -54,7 +56,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     """Return the whole result, as it is saved."""
     wanted = {"train": options.train_rows, "validation": options.validation_rows, "test": options.test_rows}
     found = ground(options.data, wanted, options.work, name="sft", say=say)
-    base, facts = found.base, found.facts
+    base, facts = replace(found.base, warmup=WARMUP_UPDATES), found.facts
     work = Path(base.folder)
     best = rows.learning_of(found.recipe, batch=options.best_batch, epochs=options.epochs, seed=options.seed)
     tuning, tried = sized(options.best_tuning, options.best_batch, base, facts), []
@@ -148,6 +150,7 @@ def text(result: dict[str, Any]) -> str:
         f"{options['epochs']:g} epochs, median of {options['repeats']} repeats in turn",
         *lines(result["rows"], facts),
         table.machine_line(facts),
+        f"the first {result['warmup_updates']} updates of every side are not timed",
         f"trl-default: SFTConfig as it comes, {_chosen(result['runs']['trl-default'][0])}",
         f"trl-best: {settings['trl-best']}" + (searched if result["search"] else ""),
         *(f"did not run: {tried['name']}: {table.last_line(tried['error'])}" for tried in failed),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.jobs import WARMUP_UPDATES, Job, Learning, Tuning, in_turn
+from bench.jobs import Job, Learning, Tuning, in_turn
 from bench.launch import clear, launch
 from bench.score import of_all
 from bench.speed import Spread, ceiling_share, examples_per_s, ratio
@@ -61,7 +61,7 @@ def once(job: Job, work: Path, facts: dict[str, Any], *, say: Callable[[str], No
     job = job.at(work / job.name.replace(", ", "-").replace(" ", "-"))
     found = launch(job)
     if found["timing"] is None:
-        raise ValueError(f"{job.name} made {found['updates']} updates; {WARMUP_UPDATES} are warm-up: use more rows")
+        raise ValueError(f"{job.name} made {found['updates']} updates; {job.warmup} are warm-up: use more rows")
     speed = examples_per_s(found["timing"], facts["tokens_per_row"])
     share = ceiling_share(
         speed,

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from bench.jobs import COMPILED_WARMUP_UPDATES, WARMUP_UPDATES, Job, SftTuning
+from bench.jobs import Job, SftTuning
 from bench.speed import Timing
 from bench.texts import Reader
 from bench.trainer import Counting, Stamps, _arguments
@@ -71,17 +71,12 @@ def train(job: Job) -> dict[str, Any]:
     return {
         "model": str(saved),
         # validations use the collator too; a job that validates is not one that is timed
-        "timing": None if job.validate else Timing.of(stamps.ends, collator.made, warmup=warmup(job)).to_json(),
+        "timing": None if job.validate else Timing.of(stamps.ends, collator.made, warmup=job.warmup).to_json(),
         "start_s": stamps.began - job.launched,
         "updates": trainer.state.global_step,
         "settings": {name: value for name, value in settings.items() if not name.endswith(("_dir", "_token"))}
         | {"attention": trainer.model.config._attn_implementation},
     }
-
-
-def warmup(job: Job) -> int:
-    """Return the updates that are not timed: more of a compiled model, which is compiled anew as it meets other shapes."""
-    return COMPILED_WARMUP_UPDATES if job.tuning.compiled else WARMUP_UPDATES
 
 
 def sft_trainer(job: Job, *callbacks: Any) -> SFTTrainer:

@@ -1,9 +1,11 @@
 """The arithmetic of bench/: what counts, in which order, and the intervals. No timing and no training here."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +13,10 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
-from bench import classify, ground, plot, rows, score, seeds, sft, sft_quality, sides, table, trl_sft  # noqa: E402
+from bench import classify, ground, ours, plot, rows, score, seeds, sft, sft_quality, sides, table  # noqa: E402
 from bench.__main__ import main  # noqa: E402
 from bench.jobs import (  # noqa: E402
     BENCH_RECIPES,
-    COMPILED_WARMUP_UPDATES,
-    WARMUP_UPDATES,
     Job,
     Learning,
     SftTuning,
@@ -26,11 +26,12 @@ from bench.jobs import (  # noqa: E402
 from bench.launch import JobError  # noqa: E402
 from bench.ours import without_validation  # noqa: E402
 from bench.resample import difference  # noqa: E402
-from bench.search import candidates, pack_length, sft_candidates  # noqa: E402
+from bench.search import candidates, pack_length, search, sft_candidates  # noqa: E402
 from bench.speed import Spread, Timing, ceiling_share, examples_per_s, ratio  # noqa: E402
 from septet.errors import SeptetError  # noqa: E402
 from septet.metrics import Choices, Texts  # noqa: E402
 from septet.recipe import Recipe  # noqa: E402
+from septet.run import Run  # noqa: E402
 
 LABELS = ["a", "b"]
 
@@ -52,7 +53,7 @@ def wrong_at(n: int, *places: int) -> Choices:
 
 
 def test_sides_are_measured_in_turn():
-    assert in_turn(["a", "b"], 3) == [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a"), (2, "b")]
+    assert in_turn(["a", "b"], 3) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
 
 
 def test_compared_sides_stand_beside_each_other_and_learn_alike():
@@ -174,7 +175,7 @@ def test_the_table_has_every_side_with_ratios_of_the_right_pairs(machine, tmp_pa
     result = classify.measure(options(tmp_path, search=False), lambda text: None)
     order = [job.name for job in machine]
     sides = ["trainer-default", "septet, batch 8", "trainer-best", "septet, batch 32", "septet, own defaults"]
-    assert order == [*sides * 3, "article"]
+    assert order == [*sides, *sides[::-1], *sides, "article"]
     assert result["sides"][0]["examples_per_s"] == {"median": 8.0, "low": 8.0, "high": 8.0, "n": 3}
     assert {name: r["median"] for name, r in result["ratios"].items()} == {
         "septet, batch 8 / trainer-default": 2.0,
@@ -403,12 +404,43 @@ def test_the_sides_of_sft_are_pairs_that_learn_alike():
     ours = [job for job in map(sft.compiled, made) if "train.compile=true" in job.overrides]
     assert [job.name for job in ours] == [sft.NAMES[1], sft.NAMES[3], sft.NAMES[4]]
     fp32 = sft.in_fp32(made[0])
-    assert (fp32.tuning.precision, fp32.rows, fp32.max_steps, fp32.score) == ("fp32", 64, 8, False)
+    assert (fp32.tuning.precision, fp32.rows, fp32.max_steps, fp32.score) == ("fp32", 160, 20, False)
 
 
-def test_a_compiled_peer_is_timed_when_it_has_met_its_shapes():
-    eager, compiled = (Job("trl", "x", "w", "r.yaml", tuning=SftTuning(compiled=each)) for each in (False, True))
-    assert (trl_sft.warmup(eager), trl_sft.warmup(compiled)) == (WARMUP_UPDATES, COMPILED_WARMUP_UPDATES) == (3, 10)
+def test_each_trial_has_rows_for_its_warmup_and_as_many_again(monkeypatch):
+    asked = []
+
+    def launched(trial):
+        asked.append((trial.learning.batch, trial.rows))
+        return {"timing": {"tokens": 100, "seconds": trial.learning.batch}, "peak_bytes": 1}
+
+    monkeypatch.setattr("bench.search.launch", launched)
+    job = Job("trl", "", "w", "r.yaml", warmup=10)
+    settings = [(8, SftTuning()), (32, SftTuning())]
+    facts = {"tokens_per_row": 10}
+    batch, _, tried = search(job, Learning(16, 1e-3, 1.0, 7), facts, settings, rows=256, say=lambda _: None)
+    assert (batch, len(tried)) == (8, 2)
+    assert asked == [(8, 256), (32, 640)]
+
+
+def test_a_side_of_septet_is_timed_after_the_warmup_of_its_job(tmp_path, monkeypatch):
+    (tmp_path / "prepared").mkdir()
+
+    def trained(_recipe, _overrides, *, run, listen):
+        run.mkdir()
+        for name, value in (("data.json", {"prepared": str(tmp_path / "prepared")}), ("recipe.yaml", {})):
+            (run / name).write_text(json.dumps(value))
+        made = [{"seconds": 1.0, "rows": 2, "tokens": 20}] * 12
+        (run / "steps.jsonl").write_text("".join(json.dumps(each) + "\n" for each in made))
+        for _ in made:
+            listen("step")
+        return SimpleNamespace(run=Run(run), steps=12, costs={"padding_share": 0.0}, best=None)
+
+    monkeypatch.setattr("septet.journey.train", trained)
+    job = Job("septet", "x", str(tmp_path / "x"), "r.yaml", prepared=str(tmp_path / "prepared"), warmup=10)
+    assert ours.train(job)["timing"]["updates"] == 2
+    shutil.rmtree(job.run)
+    assert ours.train(replace(job, warmup=12))["timing"] is None
 
 
 def test_a_job_of_sft_survives_json():
@@ -461,7 +493,8 @@ def sft_options(work: Path, *, search: bool) -> sft.Options:
 
 def test_the_table_of_sft_has_tokens_ratios_and_what_was_left_out(sft_machine, tmp_path):
     result = sft.measure(sft_options(tmp_path, search=False), lambda text: None)
-    assert [job.name for job in sft_machine] == [*sft.NAMES, sft.IN_FP32] * 2
+    names = [*sft.NAMES, sft.IN_FP32]
+    assert [job.name for job in sft_machine] == names + names[::-1]
     speeds = {side["name"]: side["tokens_per_s"]["median"] for side in result["sides"]}
     # 1,000 tokens in 100 s / rows an update, half of it for Septet and for rows grouped by length
     assert speeds["trl-default"] == pytest.approx(80)
