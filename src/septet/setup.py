@@ -23,6 +23,7 @@ from septet.engine import device as devices
 from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
 from septet.engine.loop import Examples, Rates
 from septet.engine.muon import Muon, hidden_matrices
+from septet.engine.one_pass import OnePassAdamW
 from septet.engine.optim import AdamW, Masters
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
@@ -83,7 +84,9 @@ class Setup:
         if train.optimizer == "muon":
             matrices = hidden_matrices(self.model)
             return Muon(masters, groups, betas=train.betas, eps=train.eps, matrices=matrices)
-        return AdamW(masters, groups, betas=train.betas, eps=train.eps)
+        rounds = train.precision not in (None, "fp32") and self.device.type == "cpu"
+        kind = OnePassAdamW if train.compile and rounds and not compiled.no_compiler() else AdamW
+        return kind(masters, groups, betas=train.betas, eps=train.eps)
 
 
 def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Setup:

@@ -9,6 +9,7 @@ takes ten to thirty seconds.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ EAGER_SHARE, REPAYS_S = 0.15, 240
 
 def compile_blocks(model: Any) -> Finding:
     """Compile a model's layers and blocks in place, at their first call, and say how many; without a compiler none is, and why."""
-    if why := _no_compiler():
+    if why := no_compiler():
         return Finding(
             "nothing-compiled", "warning", f"train.compile does nothing here: {why}", "install a C++ compiler (g++)"
         )
@@ -42,7 +43,7 @@ def compile_blocks(model: Any) -> Finding:
         return Finding(
             "nothing-compiled",
             "warning",
-            "train.compile does nothing here: the model has no feed-forward block or norm without dropout.",
+            "Nothing of the model is compiled: it has no feed-forward block or norm without dropout.",
             "train.compile: false",
         )
     for layer in layers:
@@ -67,7 +68,7 @@ def worth(model: Any, tokens: float, ceiling: Ceiling, precision: str) -> tuple[
     seconds = flops_per_token(model)[1] * tokens / (EAGER_SHARE * ceiling.rate(precision) * 1e9)
     if seconds < REPAYS_S:
         return False, f"about {seconds:.0f} s of training; compiling takes half a minute"
-    if why := _no_compiler():
+    if why := no_compiler():
         return False, f"no compiler works here: {why}"
     return True, f"about {seconds / 60:.0f} min of training without; compiling takes half a minute"
 
@@ -76,7 +77,26 @@ def _layers(model: Any) -> list[nn.Module]:
     return [m for m in model.modules() if type(m).__name__.endswith(LAYERS) and not _drops(m)]
 
 
-def _no_compiler() -> str:
+def or_plain(eager: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """Return a function compiled; where the compiler cannot do it, it computes as it is from then on, with a warning."""
+    compiled = torch.compile(eager, dynamic=True)
+    fails = False
+
+    def called(*args: Any, **options: Any) -> Any:
+        nonlocal fails
+        if not fails:
+            try:
+                return compiled(*args, **options)
+            except TorchDynamoException as error:
+                fails = True
+                told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                warnings.warn(f"{what} cannot be compiled and computes as it is: {told}", stacklevel=2)
+        return eager(*args, **options)
+
+    return called
+
+
+def no_compiler() -> str:
     """Return why nothing can be compiled here; empty where it can."""
     try:
         torch.compile(_probe)(torch.ones(8))
@@ -86,23 +106,10 @@ def _no_compiler() -> str:
 
 
 def _compile_while_learning(layer: nn.Module) -> None:
-    """Compile a layer where it learns; one that the compiler cannot do computes as it is, with a warning."""
+    """Compile a layer where it learns."""
     eager = layer.forward
-    compiled = torch.compile(eager, dynamic=True)
-    fails = False
-
-    def forward(*args: Any, **options: Any) -> Any:
-        nonlocal fails
-        if layer.training and not fails:
-            try:
-                return compiled(*args, **options)
-            except TorchDynamoException as error:
-                fails = True
-                told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-                warnings.warn(f"A layer cannot be compiled and computes as it is: {told}", stacklevel=2)
-        return eager(*args, **options)
-
-    layer.forward = forward
+    learning = or_plain(eager, "A layer")
+    layer.forward = lambda *args, **options: (learning if layer.training else eager)(*args, **options)
 
 
 def _drops(module: nn.Module) -> bool:

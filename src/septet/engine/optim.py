@@ -2,13 +2,14 @@
 
 Every trainable tensor has one fp32 master. Where the model computes in fp32 the parameter is its own master; where it computes in
 bf16 or fp16, gradients are added to the master's as soon as a backward pass has them, and the parameter is rounded from the
-master after the update. An input embedding that shares no weights keeps masters and moments only for the token rows that the training set
+master after the update (`one_pass.py` does it all in one pass). An input embedding that shares no weights keeps masters and moments only for the token rows that the training set
 holds; no gradient ever reaches the others, so their only change is weight decay, applied in closed form (`settle`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ class Masters:
         # gradients of masters that are not their parameter: kept, because fresh memory costs more than the copy into it
         self._grads: dict[str, torch.Tensor] = {}
         self._rounded: dict[str, torch.Tensor] = {}
+        # with `holds`, gradients in the parameter's dtype for as long as one micro-batch made them
+        self.holds = False
+        self._held: dict[str, torch.Tensor] = {}
         # all rows of a compact embedding in fp32, where the parameter itself is rounded
         self._whole: dict[str, torch.Tensor] = {}
         for name, p in self.parameters.items():
@@ -43,13 +47,33 @@ class Masters:
             if dtype is not None and p.is_floating_point() and p.dtype != dtype:
                 p.data = p.data.to(dtype)
 
+    def gradient(self, name: str) -> torch.Tensor | None:
+        """Return a master's gradient: fp32, or as the backward pass left it where it is held; None where there is none."""
+        return self._held.get(name, self.tensors[name].grad)
+
+    def drop_gradients(self) -> None:
+        self._held.clear()
+        for master in self.tensors.values():
+            master.grad = None
+
+    @contextmanager
+    def written(self, name: str) -> Iterator[torch.Tensor]:
+        """Yield what the rounded master is to be written to, which then is in the parameter."""
+        p = self.parameters[name]
+        if name not in self.used_rows:
+            yield p.data
+            return
+        if name not in self._rounded:
+            self._rounded[name] = torch.empty_like(self.tensors[name], dtype=p.dtype)
+        yield self._rounded[name]
+        p.data.index_copy_(0, self.used_rows[name], self._rounded[name])
+
     def update_parameters(self) -> None:
         """Round the masters into the parameters the model computes with."""
         with torch.no_grad():
-            for name, rows in self.used_rows.items():
-                p = self.parameters[name]
-                rounded = self._rounded.setdefault(name, torch.empty_like(self.tensors[name], dtype=p.dtype))
-                p.data.index_copy_(0, rows, rounded.copy_(self.tensors[name].data))
+            for name in self.used_rows:
+                with self.written(name) as rounded:
+                    rounded.copy_(self.tensors[name].data)
             apart = [
                 name
                 for name, p in self.parameters.items()
@@ -124,8 +148,20 @@ class Masters:
             return p
         master = p.detach().float().clone()
         self._grads[name] = torch.empty_like(master)
-        p.register_post_accumulate_grad_hook(lambda q: _add_whole(q, master, self._grads[name]))
+        p.register_post_accumulate_grad_hook(lambda q: self._add_whole(name, q))
         return master
+
+    def _add_whole(self, name: str, p: torch.Tensor) -> None:
+        master, grad = self.tensors[name], p.grad
+        p.grad = None
+        if master.grad is not None:
+            master.grad.add_(grad)  # type: ignore[arg-type]
+        elif name in self._held:
+            master.grad = self._grads[name].copy_(self._held.pop(name)).add_(grad)  # type: ignore[arg-type]
+        elif self.holds:
+            self._held[name] = grad  # type: ignore[assignment]
+        else:
+            master.grad = self._grads[name].copy_(grad)  # type: ignore[arg-type]
 
 
 class AdamW:
@@ -170,8 +206,7 @@ class AdamW:
         self.masters.update_parameters()
 
     def zero(self) -> None:
-        for inner in self.inners:
-            inner.zero_grad(set_to_none=True)
+        self.masters.drop_gradients()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the moments and step counts by `<what>.<parameter name>`."""
@@ -211,14 +246,6 @@ class AdamW:
     def _scale(self, inner: torch.optim.Optimizer, _factor: float, divisor: torch.Tensor | None) -> None:
         """Let the next step of an inner optimiser see scaled gradients."""
         setattr(inner, "grad_scale", divisor)  # noqa: B010  (an attribute that the fused step reads, declared nowhere)
-
-
-def _add_whole(p: torch.Tensor, master: torch.Tensor, kept: torch.Tensor) -> None:
-    if master.grad is None:
-        master.grad = kept.copy_(p.grad)  # type: ignore[arg-type]
-    else:
-        master.grad.add_(p.grad)  # type: ignore[arg-type]
-    p.grad = None
 
 
 def _add_rows(p: torch.Tensor, master: torch.Tensor, kept: torch.Tensor, place: torch.Tensor) -> None:
