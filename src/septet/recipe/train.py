@@ -276,7 +276,7 @@ class Train(Block):
     )
     compile: bool | None = key(
         None,
-        "Compile decoder layers, feed-forward blocks, norms and the loss with torch.compile.",
+        "Compile decoder layers, feed-forward blocks, norms, the loss and, in bf16 on a CPU, AdamW with torch.compile.",
         why="derived: decoders that learn for minutes, where a compiler works; compiling takes half a minute",
         change="that is not worth waiting for, or worth more",
         example=False,
