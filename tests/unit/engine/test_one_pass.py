@@ -2,14 +2,18 @@
 
 import shutil
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
+from septet.engine import compiled
+from septet.engine.muon import Muon
 from septet.engine.one_pass import OnePassAdamW
 from septet.engine.optim import AdamW, Masters
+from septet.setup import Setup
 
 USED = [0, 2, 3, 7]
 GROUPS = [
@@ -142,3 +146,29 @@ def test_where_the_compiler_fails_it_computes_the_same_and_says_so(monkeypatch):
         learn(quick, found, 5)
     assert sorted(str(each.message).split(" cannot")[0] for each in told) == ["The gradient's norm", "The optimiser"]
     close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("precision", "compiles", "compiler", "optimizer", "kind"),
+    [
+        ("bf16", True, "", "adamw", OnePassAdamW),
+        ("bf16", False, "", "adamw", AdamW),
+        ("bf16", True, "none here", "adamw", AdamW),
+        ("fp32", True, "", "adamw", AdamW),
+        ("bf16", True, "", "muon", Muon),
+    ],
+)
+def test_it_is_taken_where_masters_lie_apart_and_a_compiler_works(
+    monkeypatch, precision, compiles, compiler, optimizer, kind
+):
+    monkeypatch.setattr(compiled, "no_compiler", lambda: compiler)
+    monkeypatch.setattr("septet.setup.hidden_matrices", lambda model: {"out.weight"})
+    train = SimpleNamespace(precision=precision, compile=compiles, optimizer=optimizer, weight_decay=0.1, **OPTIONS)
+    setup = SimpleNamespace(
+        recipe=SimpleNamespace(train=train),
+        task=SimpleNamespace(draws=True),
+        method=SimpleNamespace(param_groups=lambda model, decay: GROUPS),
+        model=Net(),
+        device=torch.device("cpu"),
+    )
+    assert type(Setup.optimizer(setup)) is kind
