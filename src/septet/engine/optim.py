@@ -2,8 +2,8 @@
 
 Every trainable tensor has one fp32 master. Where the model computes in fp32 the parameter is its own master; where it computes in
 bf16 or fp16, gradients are added to the master's as soon as a backward pass has them, and the parameter is rounded from the
-master after the update (`one_pass.py` does it all in one pass). An input embedding that shares no weights keeps masters and moments only for the token rows that the training set
-holds; no gradient ever reaches the others, so their only change is weight decay, applied in closed form (`settle`).
+master after the update (`one_pass.py` does it all in one pass). An input embedding that shares no weights keeps masters and moments
+only for the token rows that the training set holds; no gradient ever reaches the others, so their only change is weight decay, applied in closed form (`settle`).
 """
 
 from __future__ import annotations
