@@ -13,7 +13,8 @@ from septet.engine import dropout as counted
 from septet.engine.attention import ATTENTION, register_attention
 from septet.engine.device import DTYPES
 from septet.engine.loop import Examples, Rates, train_steps
-from septet.engine.optim import AdamW, Masters
+from septet.engine.masters import Masters
+from septet.engine.optim import AdamW
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
 from septet.model.load import load_model

@@ -158,7 +158,7 @@ def _validation_s(setup: Setup) -> float:
 
 
 def _evaluations(setup: Setup) -> int:
-    from septet.train import evaluate_every
+    from septet.course import evaluate_every
 
     return -(-setup.total // evaluate_every(setup.recipe.train.eval_every, setup.planner.groups_per_epoch))
 

@@ -22,9 +22,10 @@ from septet.engine import compiled, dropout
 from septet.engine import device as devices
 from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
 from septet.engine.loop import Examples, Rates
+from septet.engine.masters import Masters
 from septet.engine.muon import Muon, hidden_matrices
 from septet.engine.one_pass import OnePassAdamW
-from septet.engine.optim import AdamW, Masters
+from septet.engine.optim import AdamW
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only

@@ -38,6 +38,7 @@ LAYERS = [
         "encode",
         "show",
         "chat",
+        "course",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"journey"},

@@ -31,7 +31,7 @@ OTHERWISE = {
         f"model.vocabulary.{name}": ("encode.py", "**wanted.model_dump()")
         for name in ("kind", "size", "lowercase", "chat")
     },
-    "train.max_time": ("train.py", "train.max_time_s"),
+    "train.max_time": ("course.py", "train.max_time_s"),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import small
 from septet import journey
-from septet.train import Course, evaluate_every
+from septet.course import Course, evaluate_every
 
 PLATEAU = [0.5, 0.7, 0.8, 0.8, 0.801, 0.8, 0.9]
 DECLINE = [0.5, 0.9, 0.8, 0.7, 0.6, 0.5]

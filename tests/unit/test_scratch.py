@@ -11,7 +11,7 @@ from septet.model import tokenizer
 from septet.model.predictor import Predictor
 from septet.model.scratch import config_of, new_model
 from septet.recipe import Recipe
-from septet.recipe.train import Model
+from septet.recipe.model import Model
 from septet.tasks.classify import Classify, Options
 from septet.train import train
 from tiny import FILLER, TEAMS, model_folder, rows

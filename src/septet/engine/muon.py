@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from septet.engine.optim import AdamW, Masters
+from septet.engine.masters import Masters
+from septet.engine.optim import AdamW
 
 
 class Muon(AdamW):

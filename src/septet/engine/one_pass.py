@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from septet.engine.compiled import or_plain
-from septet.engine.optim import AdamW, Masters
+from septet.engine.masters import Masters
+from septet.engine.optim import AdamW
 
 
 class OnePassAdamW(AdamW):

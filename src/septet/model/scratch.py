@@ -13,7 +13,7 @@ from typing import Any
 from septet.errors import RecipeError
 from septet.model import tokenizer
 from septet.model.load import Loaded, set_dropout, silent
-from septet.recipe.train import Model
+from septet.recipe.model import Model
 from septet.tasks import Head
 
 # the recipe's words for sizes, and what configs call them

@@ -24,7 +24,8 @@ from septet.recipe.after import Deploy, Evaluate, Monitor, RunFolder, Serve
 from septet.recipe.data import MEMORY, Data
 from septet.recipe.draft import COMMAND_LINE, Draft, read
 from septet.recipe.explain import explain
-from septet.recipe.train import Model, Train
+from septet.recipe.model import Model
+from septet.recipe.train import Train
 from septet.recipe.validate import validate
 
 SET_IN_RECIPE = "set in the recipe"

@@ -19,7 +19,8 @@ from septet import registry
 from septet.recipe.after import Deploy, Evaluate, Monitor, RunFolder, Serve
 from septet.recipe.block import STRICT
 from septet.recipe.data import Data
-from septet.recipe.train import Model, Train
+from septet.recipe.model import Model
+from septet.recipe.train import Train
 
 # in the order of the journey; task and method are chosen by name
 SECTIONS: dict[str, type[BaseModel] | None] = {

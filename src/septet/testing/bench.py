@@ -39,7 +39,8 @@ class Bench:
         import torch
 
         from septet.engine.loop import Examples, Rates, train_steps
-        from septet.engine.optim import AdamW, Masters
+        from septet.engine.masters import Masters
+        from septet.engine.optim import AdamW
         from septet.engine.plan import Planner
         from septet.engine.state import TrainState
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from septet.engine import device
 from septet.engine.device import Ceiling, choose_device, choose_precision, flops_per_token, measure_ceiling
-from septet.engine.optim import Masters
+from septet.engine.masters import Masters
 from septet.errors import UsageError
 from tiny import bench
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from septet.engine.masters import Masters
 from septet.engine.muon import Muon, hidden_matrices
-from septet.engine.optim import Masters
 
 NAMES = ["words.weight", "one.weight", "one.bias", "two.weight", "head.weight"]
 

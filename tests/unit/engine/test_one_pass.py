@@ -10,9 +10,10 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from septet.engine import compiled
+from septet.engine.masters import Masters
 from septet.engine.muon import Muon
 from septet.engine.one_pass import OnePassAdamW
-from septet.engine.optim import AdamW, Masters
+from septet.engine.optim import AdamW
 from septet.setup import Setup
 
 USED = [0, 2, 3, 7]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from septet.engine.optim import AdamW, Masters
+from septet.engine.masters import Masters
+from septet.engine.optim import AdamW
 
 ROWS, USED = 40, [1, 4, 5, 9, 17, 31]
 

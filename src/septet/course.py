@@ -1,0 +1,168 @@
+"""Between two updates: progress, validation, the best checkpoint, early stopping, checkpoints to resume from, time limits.
+
+A `Course` is one training run under way, a plain loop around the engine's generator (`engine/loop.py`). `train.py` begins it and writes
+what came of it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from septet.engine import state as states
+from septet.engine.device import flops_per_token
+from septet.engine.loop import Step, train_steps
+from septet.engine.optim import AdamW
+from septet.engine.state import TrainState
+from septet.metrics import compute, higher_is_better, needs_texts
+from septet.model.predictor import Predictor
+from septet.progress import Listen, quiet
+from septet.run import Run
+from septet.setup import Setup
+
+
+class Course:
+    """One training run under way: what the loop's caller owns.
+
+    Args:
+        run: where everything is written.
+        setup: the run, ready to train.
+        state: fresh, or from a checkpoint.
+        listen: told of each step and validation.
+    """
+
+    def __init__(self, run: Run, setup: Setup, state: TrainState, optimizer: AdamW, listen: Listen = quiet):
+        self.run = run
+        self.setup = setup
+        self.state = state
+        self.optimizer = optimizer
+        self.listen = listen
+        self.train: Any = setup.recipe.train
+        self.every = evaluate_every(self.train.eval_every, setup.planner.groups_per_epoch)
+        self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
+        self.stopped = "all planned updates done"
+        self.began = time.perf_counter()
+        _, self.flops = flops_per_token(setup.model)
+
+    def go(self) -> None:
+        """Train to the end, or until something stops the run."""
+        setup, state = self.setup, self.state
+        if reason := self._stop(True):  # resumed after it had stopped early, and before it was finished
+            self.stopped = reason
+            return
+        rates = setup.rates()
+        scaled = self.train.precision == "fp16"
+        steps = train_steps(
+            setup.model,
+            setup.task,
+            self.optimizer,
+            setup.source(),
+            state,
+            rates=rates,
+            clock=setup.clock,
+            scaled=scaled,
+        )
+        for step in steps:
+            self._record(step)
+            due = step.step % self.every == 0 or step.step == setup.total
+            if due:
+                self.validate(step)
+            if due or (self.train.save_every and step.step % self.train.save_every == 0):
+                self.save()
+            if reason := self._stop(due):
+                self.stopped = reason
+                if not due:
+                    self.validate(step)
+                    self.save()
+                break
+
+    def validate(self, step: Step) -> None:
+        """Score the validation rows, and keep the weights if they are the best so far."""
+        self.optimizer.masters.settle()
+        if not self.setup.validation:  # nothing chooses: the last weights are the ones to keep
+            self._keep_best(step.step, self.train.metric, None)
+            return
+        scores = self.score()
+        self.state.evaluations += 1
+        record = {
+            "step": step.step,
+            "epoch": round(step.step / self.setup.planner.groups_per_epoch, 4),
+            "split": "validation",
+            **scores,
+        }
+        self.run.append("evaluations.jsonl", record)
+        metric, value, best = self.train.metric, scores[self.train.metric], self.state.best
+        sign = 1.0 if higher_is_better(metric) else -1.0
+        gain = None if best is None else sign * (value - best["value"])
+        if gain is None or gain > 0:
+            self._keep_best(step.step, metric, value)
+        margin = 0.0 if self.train.early_stopping is None else self.train.early_stopping.min_delta
+        self.state.waits = 0 if gain is None or gain > margin else self.state.waits + 1
+        self.listen(
+            "evaluation", step=step.step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best
+        )
+
+    def score(self) -> dict[str, float]:
+        """Return the task's metrics and the loss on the validation rows."""
+        setup = self.setup
+        measured = self.predictor.measure(setup.validation)
+        wanted = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, setup.task.loss_metric}
+        # answers are written only where the checkpoint is chosen by them: that takes its time
+        writes = needs_texts(self.train.metric)
+        written = self.predictor.predict(setup.validation_rows) if writes else None
+        names = sorted(name for name in wanted if writes or not needs_texts(name))
+        found = compute(names, setup.task.judge(setup.validation_rows, measured, written))
+        return {"loss": found[setup.task.loss_metric], **found}
+
+    def save(self) -> None:
+        """Commit a checkpoint to resume from."""
+        states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
+        states.keep_last(self.run.checkpoints, self.train.keep)
+        if self.state.best is not None:
+            states.keep_best(self.run.checkpoints, self.state.best["step"])
+
+    def _record(self, step: Step) -> None:
+        setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision or "fp32") * 1e9
+        record = {
+            "step": step.step,
+            "loss": step.loss,
+            "lr": step.lr,
+            "grad_norm": step.grad_norm,
+            "tokens": step.tokens,
+            "rows": step.rows,
+            "seconds": round(step.seconds, 6),
+        }
+        if step.skipped:
+            record["skipped"] = True
+        self.run.append("steps.jsonl", record)
+        mean = self.state.seconds / self.state.step
+        self.listen(
+            "step",
+            step=step.step,
+            total=setup.total,
+            loss=step.loss,
+            lr=step.lr,
+            tokens_per_s=step.tokens / step.seconds,
+            share=step.tokens * self.flops / step.seconds / ceiling,
+            left_s=mean * (setup.total - step.step),
+        )
+
+    def _keep_best(self, step: int, metric: str, value: float | None) -> None:
+        self.state.best = {"step": step, "metric": metric, "value": value}
+        states.save_best(self.run.checkpoints, self.optimizer.masters.state(), self.state.best)
+        self.run.write_json("best.json", self.state.best)
+
+    def _stop(self, evaluated: bool) -> str | None:
+        stopping = self.train.early_stopping
+        if evaluated and stopping is not None and self.state.waits >= stopping.patience:
+            return f"early: {self.train.metric} did not improve by more than {stopping.min_delta:g} in {self.state.waits} evaluations"
+        if self.train.max_time_s and time.perf_counter() - self.began > self.train.max_time_s:
+            return f"train.max_time={self.train.max_time} was reached"
+        return None
+
+
+def evaluate_every(wanted: str | float, groups: int) -> int:
+    """Return the updates between two validations: an epoch's, a number of steps, or a share of an epoch."""
+    if wanted == "epoch":
+        return groups
+    return max(1, round(wanted * groups)) if isinstance(wanted, float) else int(wanted)
