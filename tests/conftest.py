@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import tempfile
 from pathlib import Path
 
 # before torch is imported: two workers of one thread each, and nothing reaches a hub
+# and the user's own cache is neither read nor written
+KEPT = tempfile.TemporaryDirectory(prefix="septet-cache-")
+os.environ["SEPTET_CACHE"] = KEPT.name
+# compiled code is slow to make: PyTorch's own place for it lasts from one test run to the next
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")))
 for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false"), ("HF_HUB_OFFLINE", "1")):
     os.environ.setdefault(name, value)
 

@@ -55,6 +55,7 @@ class Checked:
         estimate, model = self.estimate, self.model
         shown = machines.lines(self.machine)
         shown += [
+            _products(self.machine["ceiling"]),
             f"model       {model['parameters']:,} parameters, {model['trainable']:,} learn ({model['trainable'] / model['parameters']:.1%})",
             f"estimate    {estimate['steps']:,} updates, {estimate['rows_per_s']:.0f} rows/s, about {clock(estimate['train_s'])} "
             f"({estimate['low_s']:.0f} to {estimate['high_s']:.0f} s), {estimate['memory_bytes'] / 2**30:.1f} GiB of memory, {estimate['disk_bytes'] / 2**30:.2f} GiB of disk",
@@ -167,6 +168,13 @@ def _model(setup: Setup) -> dict[str, Any]:
     from septet.train import model_facts
 
     return model_facts(setup)
+
+
+def _products(ceiling: dict[str, Any]) -> str:
+    """Return the measured rates of matrix products in one line, and when they were measured."""
+    rates = ", ".join(f"{name} {ceiling[name]:,.0f}" for name in ("fp32", "bf16", "fp16") if ceiling[name] is not None)
+    sizes = " x ".join(f"{ceiling[name]:,}" for name in ("tokens", "hidden", "inner"))
+    return f"products    {rates} GFLOP/s at {sizes}; {ceiling['told']}"
 
 
 def _resources(estimate: dict[str, Any], facts: dict[str, Any]) -> list[Finding]:

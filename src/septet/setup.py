@@ -104,7 +104,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     device = devices.choose_device(recipe.train.device)
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     hidden, inner = _widths(encoded.config)
-    ceiling = devices.measure_ceiling(device, hidden, inner)
+    ceiling = devices.ceiling(device, hidden, inner)
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, hidden, ceiling, recipe.train.precision))

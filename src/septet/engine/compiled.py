@@ -8,6 +8,8 @@ takes ten to thirty seconds.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
+from septet import cache
 from septet.engine.device import Ceiling, flops_per_token
 from septet.engine.dropout import RowDropout
 from septet.model.supervised import COMPILED, cross_entropies
@@ -24,6 +27,8 @@ from septet.report import Finding
 # how transformers names them, by the end of a class's name
 BLOCKS = ("MLP", "RMSNorm", "LayerNorm", "DenseActDense", "DenseGatedActDense", "FeedForward")
 LAYERS = ("DecoderLayer",)
+# where inductor keeps the code it has made
+KEEPS = "TORCHINDUCTOR_CACHE_DIR"
 # what training that is not compiled reaches of the measured rate of matrix products, and the seconds of it that compiling repays
 EAGER_SHARE, REPAYS_S = 0.15, 240
 
@@ -97,7 +102,11 @@ def or_plain(eager: Callable[..., Any], what: str) -> Callable[..., Any]:
 
 
 def no_compiler() -> str:
-    """Return why nothing can be compiled here; empty where it can."""
+    """Return why nothing can be compiled here; empty where it can. What is compiled from then on is kept in the user's cache."""
+    if KEEPS not in os.environ:
+        with contextlib.suppress(OSError):  # a home that cannot be written: PyTorch's own place will do
+            cache.folder("compiled").mkdir(parents=True, exist_ok=True)
+            os.environ[KEEPS] = str(cache.folder("compiled"))
     try:
         torch.compile(_probe)(torch.ones(8))
     except Exception as error:  # whatever a compiler that is missing or broken says

@@ -12,16 +12,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from septet.engine.measured import measured
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # bf16 costs rounding; below this gain it is not worth it
 WORTHWHILE = 1.3
+# rows of the product that is timed
+TOKENS = 1024
 # how often each precision is timed at most, and the seconds after which it is not timed again
 TURNS, ENOUGH_S = 5, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """Measured matrix-product rates in GFLOP/s, at (tokens x hidden) @ (hidden x inner)."""
+    """Measured matrix-product rates in GFLOP/s, at (tokens x hidden) @ (hidden x inner); `told` says when."""
 
     device: str
     threads: int
@@ -31,6 +35,7 @@ class Ceiling:
     fp32: float
     bf16: float
     fp16: float | None = None
+    told: str = "measured now"
 
     def rate(self, precision: str) -> float:
         """Return the rate of a precision in GFLOP/s."""
@@ -58,7 +63,18 @@ def choose_device(wanted: str | None) -> torch.device:
     return torch.device(wanted)
 
 
-def measure_ceiling(device: torch.device, hidden: int, inner: int, tokens: int = 1024) -> Ceiling:
+def ceiling(device: torch.device, hidden: int, inner: int) -> Ceiling:
+    """Return this machine's matrix-product rates at a model's widths, from the cache where they are known."""
+
+    def rates() -> dict[str, float]:
+        taken = measure_ceiling(device, hidden, inner)
+        return {name: rate for name in DTYPES if (rate := getattr(taken, name)) is not None}
+
+    found = measured("products", {"device": device.type, "tokens": TOKENS, "hidden": hidden, "inner": inner}, rates)
+    return Ceiling(device.type, torch.get_num_threads(), TOKENS, hidden, inner, **found.figures, told=found.told)
+
+
+def measure_ceiling(device: torch.device, hidden: int, inner: int, tokens: int = TOKENS) -> Ceiling:
     """Time the matrix product of one feed-forward layer in each precision; takes tenths of a second.
 
     The precisions take turns, and the best of each counts: other processes slow a machine for a while, not its best moment.

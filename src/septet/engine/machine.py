@@ -38,14 +38,14 @@ def machine(folder: Path) -> dict[str, Any]:
 
     memory = psutil.virtual_memory()
     return {
-        "cpu": {"name": _cpu_name(), "cores": cores(), "flags": cpu_flags()},
+        "cpu": {"name": cpu_name(), "cores": cores(), "flags": cpu_flags()},
         "memory_bytes": {"total": _memory_limit(memory.total), "available": memory.available},
         "disk_bytes": {"free": shutil.disk_usage(_existing(folder)).free, "folder": str(folder)},
         "accelerators": accelerators(torch),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in VERSIONS},
-        "frameworks": {title: _version(name) for name, title in OTHERS.items() if importlib.util.find_spec(name)},
+        "versions": {name: version(name) for name in VERSIONS},
+        "frameworks": {title: version(name) for name, title in OTHERS.items() if importlib.util.find_spec(name)},
     }
 
 
@@ -115,7 +115,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     return shown
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     path = Path("/proc/cpuinfo")
     if path.exists():
         for line in path.read_text().splitlines():
@@ -130,7 +130,7 @@ def _memory_limit(total: int) -> int:
     return min(total, int(text)) if text.isdigit() else total
 
 
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name.replace("_", "-"))
     except importlib.metadata.PackageNotFoundError:

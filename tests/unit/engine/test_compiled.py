@@ -1,5 +1,6 @@
 """Compiled blocks give the losses and gradients of blocks that are not; where nothing can be compiled, that is said."""
 
+import os
 import shutil
 
 import pytest
@@ -52,6 +53,29 @@ def test_a_classifier_has_no_loss_over_a_vocabulary():
     config = llama().config
     finding = compiled.compile_blocks(transformers.LlamaForSequenceClassification(config))
     assert finding.message == "Compiled at their first call: decoder layers 2, blocks 1."
+
+
+@pytest.mark.parametrize("given", [None, "/theirs"])
+def test_compiled_code_is_kept_for_the_user(monkeypatch, tmp_path, given):
+    """Set before the compiler is first used, and only where the user has not said otherwise."""
+    monkeypatch.setenv("SEPTET_CACHE", str(tmp_path))
+    monkeypatch.setenv(compiled.KEEPS, given or "")
+    if given is None:
+        monkeypatch.delenv(compiled.KEEPS)
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda probe: seen.append(os.environ[compiled.KEEPS]) or probe)
+    assert compiled.no_compiler() == ""
+    assert seen == [given or str(tmp_path / "compiled")]
+    monkeypatch.delenv(compiled.KEEPS)
+
+
+def test_a_home_that_cannot_be_written_compiles_all_the_same(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SEPTET_CACHE", str(tmp_path / "file"))
+    monkeypatch.delenv(compiled.KEEPS, raising=False)
+    monkeypatch.setattr(torch, "compile", lambda probe: probe)
+    assert compiled.no_compiler() == ""
+    assert compiled.KEEPS not in os.environ
 
 
 def test_a_missing_compiler_is_told(monkeypatch):

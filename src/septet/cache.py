@@ -1,0 +1,58 @@
+"""What this machine keeps between runs, in the user's cache folder: measurements, compiled code, anything that can be made anew.
+
+The folder is `$SEPTET_CACHE`, or `septet` in `$XDG_CACHE_HOME`, or `~/.cache/septet`. It may be removed at any time. Entries are small JSON files,
+one a fact, found by the hash of what they depend on and replaced in one step, so that processes may write at the same time. A folder that cannot
+be written, and an entry that cannot be read, count as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from septet.run import write_atomic
+
+FORMAT = 1  # raise it when entries are written in another way
+
+
+def folder(name: str = "") -> Path:
+    """Return the cache folder, or the folder of one kind in it; nothing is created."""
+    given, shared = os.environ.get("SEPTET_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
+    if given:
+        root = Path(given).expanduser().absolute()
+    else:
+        # the XDG specification ignores a path that is not absolute
+        root = (Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache") / "septet"
+    return root / name if name else root
+
+
+def entry(kind: str, facts: dict[str, Any]) -> Path:
+    """Return the file of what is kept for these facts.
+
+    Args:
+        kind: the folder it lies in.
+        facts: JSON values; all that the entry depends on.
+    """
+    text = json.dumps([FORMAT, facts], sort_keys=True)
+    return folder(kind) / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.json"
+
+
+def read(kind: str, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is kept for these facts; None where nothing is, or nothing whole."""
+    try:
+        found = json.loads(entry(kind, facts).read_text())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(found, dict) and found.get("facts") == facts and isinstance(found.get("value"), dict)
+    return found["value"] if whole else None
+
+
+def write(kind: str, facts: dict[str, Any], value: dict[str, Any]) -> None:
+    """Keep a value for these facts; where the folder cannot be written, nothing is kept."""
+    text = json.dumps({"facts": facts, "value": value}, indent=1) + "\n"
+    with contextlib.suppress(OSError):
+        write_atomic(entry(kind, facts), text.encode())
