@@ -14,6 +14,7 @@ from septet.engine.device import flops_per_token
 from septet.engine.loop import Step, train_steps
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
+from septet.engine.timing import Timer
 from septet.metrics import compute, higher_is_better, needs_texts
 from septet.model.predictor import Predictor
 from septet.progress import Listen, quiet
@@ -29,14 +30,25 @@ class Course:
         setup: the run, ready to train.
         state: fresh, or from a checkpoint.
         listen: told of each step and validation.
+        timer: of the whole run.
     """
 
-    def __init__(self, run: Run, setup: Setup, state: TrainState, optimizer: AdamW, listen: Listen = quiet):
+    def __init__(
+        self,
+        run: Run,
+        setup: Setup,
+        state: TrainState,
+        optimizer: AdamW,
+        listen: Listen = quiet,
+        *,
+        timer: Timer | None = None,
+    ):
         self.run = run
         self.setup = setup
         self.state = state
         self.optimizer = optimizer
         self.listen = listen
+        self.timer = timer or Timer()
         self.train: Any = setup.recipe.train
         self.every = evaluate_every(self.train.eval_every, setup.planner.groups_per_epoch)
         self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
@@ -61,18 +73,21 @@ class Course:
             rates=rates,
             clock=setup.clock,
             scaled=scaled,
+            timer=self.timer,
         )
         for step in steps:
             self._record(step)
             due = step.step % self.every == 0 or step.step == setup.total
             if due:
-                self.validate(step)
+                with self.timer("validation"):
+                    self.validate(step)
             if due or (self.train.save_every and step.step % self.train.save_every == 0):
                 self.save()
             if reason := self._stop(due):
                 self.stopped = reason
                 if not due:
-                    self.validate(step)
+                    with self.timer("validation"):
+                        self.validate(step)
                     self.save()
                 break
 
@@ -116,10 +131,12 @@ class Course:
 
     def save(self) -> None:
         """Commit a checkpoint to resume from."""
-        states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
-        states.keep_last(self.run.checkpoints, self.train.keep)
-        if self.state.best is not None:
-            states.keep_best(self.run.checkpoints, self.state.best["step"])
+        with self.timer("saving"):
+            self.state.spent = self.timer.settle()
+            states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
+            states.keep_last(self.run.checkpoints, self.train.keep)
+            if self.state.best is not None:
+                states.keep_best(self.run.checkpoints, self.state.best["step"])
 
     def _record(self, step: Step) -> None:
         setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision or "fp32") * 1e9
@@ -149,7 +166,8 @@ class Course:
 
     def _keep_best(self, step: int, metric: str, value: float | None) -> None:
         self.state.best = {"step": step, "metric": metric, "value": value}
-        states.save_best(self.run.checkpoints, self.optimizer.masters.state(), self.state.best)
+        with self.timer("saving"):
+            states.save_best(self.run.checkpoints, self.optimizer.masters.state(), self.state.best)
         self.run.write_json("best.json", self.state.best)
 
     def _stop(self, evaluated: bool) -> str | None:

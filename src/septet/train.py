@@ -7,7 +7,6 @@ what is scored later is the artifact, not what was in memory. The test split is 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from septet.engine import state as states
 from septet.engine.machine import machine, peak_memory_bytes
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
+from septet.engine.timing import Timer
 from septet.errors import RunError
 from septet.model import card
 from septet.model.artifact import seal, sha256, write_artifact
@@ -98,7 +98,9 @@ def _best(best: dict[str, Any]) -> str:
 
 
 def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Trained:
-    setup = set_up(recipe, prepared, listen=listen)
+    timer = Timer()
+    with timer("setup"):
+        setup = set_up(recipe, prepared, listen=listen)
     for split, (rows, tokens) in setup.truncation.items():
         record_truncation(run, split, rows=rows, tokens=tokens)
     for finding in setup.findings:
@@ -111,8 +113,9 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
     )
     optimizer = setup.optimizer()
     state = _restore(run, optimizer, resume, listen)
+    timer.add(state.spent)
     run.event("train", step=state.step, total=setup.total)
-    course = Course(run, setup, state, optimizer, listen)
+    course = Course(run, setup, state, optimizer, listen, timer=timer)
     course.go()
     return _finish(course)
 
@@ -177,14 +180,15 @@ def _finish(course: Course) -> Trained:
             where=str(run.checkpoints),
             hint="resume from an earlier one: --resume",
         )
+    with course.timer("finish"):
+        _write_model(run, setup, weights, card.text(setup, best, _speed(course)))
+        if setup.task.answers_rows and setup.validation:
+            rows = setup.prepared.rows("validation")
+            rows = rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
+            write_profile(run.model, Predictor.load(run.model, device=str(setup.device)).predict(rows, embed=True))
+            seal(run.model)
     costs = _costs(course)
     run.write_json("costs.json", costs)
-    _write_model(run, setup, weights, card.text(setup, best, costs))
-    if setup.task.answers_rows and setup.validation:
-        rows = setup.prepared.rows("validation")
-        rows = rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
-        write_profile(run.model, Predictor.load(run.model, device=str(setup.device)).predict(rows, embed=True))
-        seal(run.model)
     run.event("trained", step=state.step, stopped=course.stopped)
     run.finish()
     return Trained(run, state.step, best, costs, course.stopped)
@@ -227,22 +231,31 @@ def _base(setup: Setup) -> dict[str, Any]:
     return {"name": model.title, "revision": model.revision, "sha256": {path.name: sha256(path) for path in weights}}
 
 
-def _costs(course: Course) -> dict[str, Any]:
-    state, setup = course.state, course.setup
+def _speed(course: Course) -> dict[str, Any]:
+    """Return what the updates took."""
+    state = course.state
     seconds = max(state.seconds, 1e-9)
-    rate = setup.ceiling.rate(course.train.precision or "fp32") * 1e9
-    run = course.run
-    estimate = run.read_json("check.json")["estimate"] if (run.path / "check.json").exists() else None
+    rate = course.setup.ceiling.rate(course.train.precision or "fp32") * 1e9
     return {
         "train_s": round(seconds, 3),
-        "wall_s": round(time.perf_counter() - course.began, 3),
         "rows": state.rows,
         "tokens": state.tokens,
         "rows_per_s": round(state.rows / seconds, 2),
         "tokens_per_s": round(state.tokens / seconds, 1),
         "ceiling_share": round(state.tokens * course.flops / seconds / rate, 4),
-        "padding_share": round(setup.planner.padding(), 4),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "padding_share": round(course.setup.planner.padding(), 4),
         "skipped_updates": state.skipped,
-        "estimate": estimate,
+    }
+
+
+def _costs(course: Course) -> dict[str, Any]:
+    """Return what the whole stage took, beside what `check` had said."""
+    parts = course.timer.settle()
+    run = course.run
+    return {
+        **_speed(course),
+        "stage_s": round(sum(parts.values()), 3),
+        "parts_s": {part: round(seconds, 3) for part, seconds in sorted(parts.items(), key=lambda item: -item[1])},
+        "peak_memory_bytes": peak_memory_bytes(),
+        "estimate": run.read_json("check.json")["estimate"] if (run.path / "check.json").exists() else None,
     }

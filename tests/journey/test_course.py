@@ -76,7 +76,7 @@ def test_max_time_stops_with_an_artifact(tmp_path, monkeypatch):
     import septet.train as module
 
     clock = iter(range(0, 100_000, 20))
-    monkeypatch.setattr(sys.modules["septet.train"].time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(sys.modules["septet.course"].time, "perf_counter", lambda: float(next(clock)))
     result = train(tmp_path, max_time="1m")
     assert "max_time" in result.stopped
     assert result.steps < 21

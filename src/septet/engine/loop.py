@@ -22,6 +22,7 @@ from septet.engine.optim import AdamW
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
 from septet.engine.step import backward, group_weights
+from septet.engine.timing import Timer
 from septet.engine.unpad import Unpadder
 from septet.errors import SeptetError
 from septet.model.sizes import width
@@ -132,6 +133,7 @@ def train_steps(
     rates: Rates,
     clock: DropoutClock,
     scaled: bool = False,
+    timer: Timer | None = None,
 ) -> Iterator[Step]:
     """Yield one `Step` for each update from `state.step` to `rates.total`.
 
@@ -144,41 +146,51 @@ def train_steps(
         rates: learning rate, schedule and clipping.
         clock: of the dropout.
         scaled: whether fp16's dynamic loss scaling is on.
+        timer: told of the parts of each step.
 
     Raises:
         TrainingError: the loss or the gradient norm is not finite (in fp16: of the loss).
     """
     modes = learn_modes(model)
+    timer = timer or Timer()
     while state.step < rates.total:
         began = time.perf_counter()
         for module, learns in modes:
             module.training = learns
-        epoch, batches = source.group(state.step)
-        totals = group_weights(task, batches)
+        with timer("data"):
+            epoch, batches = source.group(state.step)
+            totals = group_weights(task, batches)
         scale = state.loss_scale if scaled else 1.0
         loss = torch.zeros((), dtype=torch.float64)
         lr = rates.at(state.step)
         try:
             for batch in batches:
                 clock.set(batch.rows, epoch, next(iter(batch.inputs.values())).device, step=state.step)
-                with clock.layout(batch.layout):
-                    loss += backward(model, task, batch, totals, scale=scale).cpu()
+                with clock.layout(batch.layout), timer("backward"):
+                    loss += backward(model, task, batch, totals, scale=scale, timer=timer).cpu()
             value = float(loss)
             if not math.isfinite(value):
                 raise _not_a_number("loss", state.step, batches)
-            norm = float(optimizer.gradient_norm()) / scale
-            skipped = _update(optimizer, state, rates, lr, norm, scale, scaled, batches)
+            with timer("optimizer"):
+                norm = float(optimizer.gradient_norm()) / scale
+                skipped = _update(optimizer, state, rates, lr, norm, scale, scaled, batches)
         except BaseException:
             optimizer.zero()  # a later run over the same objects must not begin with half a gradient
             raise
-        rows = sum(len(batch) for batch in batches)
-        tokens = sum(meta["size"] for batch in batches for meta in batch.meta)
         seconds = time.perf_counter() - began
-        state.step += 1
-        state.rows += rows
-        state.tokens += tokens
-        state.seconds += seconds
+        rows, tokens = _advance(state, batches, seconds)
         yield Step(state.step, epoch, value, lr, norm, rows, tokens, seconds, skipped)
+
+
+def _advance(state: TrainState, batches: list[Batch], seconds: float) -> tuple[int, int]:
+    """Count an update that is done; return its rows and its tokens."""
+    rows = sum(len(batch) for batch in batches)
+    tokens = sum(meta["size"] for batch in batches for meta in batch.meta)
+    state.step += 1
+    state.rows += rows
+    state.tokens += tokens
+    state.seconds += seconds
+    return rows, tokens
 
 
 def learn_modes(model: Any) -> list[tuple[Any, bool]]:

@@ -27,6 +27,7 @@ class TrainState:
         step: updates done.
         rows, tokens: seen so far, padding not counted.
         seconds: spent in steps.
+        spent: seconds by part of the run (`engine/timing.py`).
         best: {"step", "metric", "value"} of the best validation, or None.
         waits: validations since the best one.
         evaluations: validations done.
@@ -38,6 +39,7 @@ class TrainState:
     rows: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
     best: dict[str, Any] | None = None
     waits: int = 0
     evaluations: int = 0

@@ -8,10 +8,12 @@ a micro-batch of 5 rows weighs 5 rows, however the group is split.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from septet.engine.timing import Timer
 from septet.tasks import Batch
 
 
@@ -24,17 +26,27 @@ def group_weights(task: Any, batches: Sequence[Batch]) -> dict[str, float]:
     return totals
 
 
-def backward(model: Any, task: Any, batch: Batch, totals: dict[str, float], *, scale: float = 1.0) -> torch.Tensor:
+def backward(
+    model: Any,
+    task: Any,
+    batch: Batch,
+    totals: dict[str, float],
+    *,
+    scale: float = 1.0,
+    timer: Timer | None = None,
+) -> torch.Tensor:
     """Add a micro-batch's share of the group's gradient and return its share of the group's loss, a float64 scalar.
 
     Args:
         totals: the group's weights, from `group_weights`; a part without weight adds nothing.
         scale: of the loss in the backward pass, for fp16.
+        timer: told when the forward pass runs; the rest counts as what it is at.
     """
     share = torch.zeros((), dtype=torch.float32, device=next(model.parameters()).device)
-    for part, losses_B in task.loss(model, batch).items():
-        if totals[part] > 0:
-            share = share + task.coefficients[part] * (losses_B.sum() / totals[part])
+    with nullcontext() if timer is None else timer("forward"):
+        for part, losses_B in task.loss(model, batch).items():
+            if totals[part] > 0:
+                share = share + task.coefficients[part] * (losses_B.sum() / totals[part])
     if share.requires_grad:
         (share * scale if scale != 1.0 else share).backward()
     return share.detach().double()
