@@ -10,26 +10,27 @@ The order, and what each stage may change:
    they cannot be scored.
 5. Drop *duplicates* (same text and label), settle *conflicts* (same text, other label), and take what a later split has too out
    of train and validation (`data.duplicates`, `data.conflicts`, `data.overlap`). A test split that was given loses nothing here.
-6. *Cut* validation and test from train where they are not given (`data.split`).
-7. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
+6. Look for *near duplicates*, within and between splits (`data.near`).
+7. *Cut* validation and test from train where they are not given (`data.split`).
+8. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
 
 Labels are looked at, and splits stratified, only where they are classes. Columns that the recipe leaves open are found by the task in
 the first rows of train.
 
 The result is kept in `prepared/<hash>/` beside the runs. While recipe and raw files are unchanged, by size and time, it is
-used again and neither a raw file nor the test split is opened. Left out here: near-duplicates, augmentation, balancing.
+used again and neither a raw file nor the test split is opened. Left out here: augmentation, balancing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from septet.data import audit, repeats, store
+from septet.data import alike, audit, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.clean import Cleaning, clean_rows
 from septet.data.draft import Draft, check_allowed
@@ -201,7 +202,8 @@ def _refine(draft: Draft, recipe: Any, task: Any) -> None:
         repeats.settle_conflicts(draft, data.conflicts)
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
-    _cut(draft, data.split)
+    near = alike.look_alike(draft, data.near)
+    _cut(draft, data.split, near)
     if schema.classes:
         audit.check_labels(draft, _listed(recipe))
         audit.check_balance(draft)
@@ -223,7 +225,7 @@ def _sample(draft: Draft, sample: Any) -> None:
             draft.keep(split, draw(len(rows), wanted, seed=sample.seed, split=split), reason="not sampled")
 
 
-def _cut(draft: Draft, options: Any) -> None:
+def _cut(draft: Draft, options: Any, near: Sequence[int] | None) -> None:
     """Cut the splits that are not given from train, and put the splits into their order."""
     shares = {}
     if "validation" not in draft.splits and options.validation:
@@ -233,7 +235,7 @@ def _cut(draft: Draft, options: Any) -> None:
     if shares and len(draft.splits["train"]):
         train = draft.splits["train"]
         dealt = train if draft.schema.classes else replace(train, labels=[None] * len(train))
-        indices = cut(dealt, row_ids(train), shares=shares, seed=options.seed, stratify=options.stratify)
+        indices = cut(dealt, row_ids(train), shares=shares, seed=options.seed, stratify=options.stratify, alike=near)
         for split, found in indices.items():
             draft.splits[split] = train.take(found)
             if split != "train":

@@ -1,6 +1,6 @@
-"""Cut validation and test from train: stratified, seeded, with groups and equal texts kept together.
+"""Cut validation and test from train: stratified, seeded, with groups, equal and nearly equal texts kept together.
 
-Rows are joined into units (one group, or all rows of one text), sorted by label, size and a seeded hash of their row ids,
+Rows are joined into units (one group, or all rows of one text and of those nearly like it), sorted by label, size and a seeded hash of their row ids,
 and dealt out in that order: each unit goes to the split that is furthest behind its share. Because the debt is carried
 from one label to the next, every label and the whole are within a unit or two of the shares asked for. The result does not depend on the
 order of the rows. Every label keeps at least one unit in train.
@@ -16,14 +16,21 @@ from septet.data.rows import Rows
 
 
 def cut(
-    rows: Rows, ids: Sequence[int], *, shares: Mapping[str, float], seed: int, stratify: bool = True
+    rows: Rows,
+    ids: Sequence[int],
+    *,
+    shares: Mapping[str, float],
+    seed: int,
+    stratify: bool = True,
+    alike: Sequence[int] | None = None,
 ) -> dict[str, list[int]]:
     """Return split -> indices of its rows, in their old order; `train` gets what `shares` leaves.
 
     Args:
         shares: split -> share of the rows, each 0 to 1, sum below 1.
+        alike: for each row, a row that must be in the same split.
     """
-    units = _units(rows)
+    units = _units(rows, alike)
     keys = [_key(min(ids[i] for i in unit), seed) for unit in units]
     strata = [_stratum(rows, unit) if stratify else "" for unit in units]
     order = sorted(range(len(units)), key=lambda u: (strata[u], -len(units[u]), keys[u]))
@@ -32,8 +39,8 @@ def cut(
     return {split: sorted(i for unit in found for i in unit) for split, found in dealt.items()}
 
 
-def _units(rows: Rows) -> list[list[int]]:
-    """Return the rows joined by equal texts and by equal groups."""
+def _units(rows: Rows, alike: Sequence[int] | None) -> list[list[int]]:
+    """Return the rows joined by equal texts, by equal groups, and with those they are alike."""
     parent = list(range(len(rows)))
 
     def root(i: int) -> int:
@@ -49,6 +56,8 @@ def _units(rows: Rows) -> list[list[int]]:
             joins.append(("group", rows.groups[i], None))
         for join in joins:
             parent[root(i)] = root(first.setdefault(join, i))
+        if alike is not None:
+            parent[root(i)] = root(alike[i])
     units: dict[int, list[int]] = {}
     for i in range(len(rows)):
         units.setdefault(root(i), []).append(i)

@@ -30,7 +30,7 @@ from septet.errors import DataError, UsageError
 from septet.report import Finding, Report
 from septet.run import Run, sync_folder, write_atomic
 
-FORMAT = 1  # raise it when the same raw files give other prepared rows
+FORMAT = 2  # raise it when the same raw files give other prepared rows
 MANIFEST = "manifest.json"
 ROW = "_row"
 SOURCE = "_row_source"  # by which of the recipe's paths a row was found; beside the columns, and no part of a row

@@ -77,6 +77,24 @@ class Split(Block):
     )
 
 
+class Near(Block):
+    """Rows that nearly repeat others: what becomes of them."""
+
+    policy: Literal["warn", "drop", "off"] = key(
+        "warn",
+        "warn: count and show them; drop: take them out of train and validation, never out of test; off: do not look. Unless off, rows that resemble each other are cut into the same split.",
+        why="some texts are alike by nature; someone who knows the data should decide",
+        change="the data are copied or scraped (drop)",
+    )
+    threshold: Annotated[float, Field(gt=0, le=1)] = key(
+        0.8,
+        "Smallest share of common pieces of five characters (Jaccard similarity) of near duplicates.",
+        why="one changed word in a sentence of ten leaves about 0.8",
+        change="texts are long and edited (lower), or made from one form (higher)",
+        example=0.8,
+    )
+
+
 class Sample(Block):
     """Draw a fixed number of rows of a split, exactly as `datasets`' `shuffle(seed).select(range(n))` does."""
 
@@ -179,6 +197,7 @@ class Data(Block):
         why="a repeated row weighs double and inflates scores",
         change="frequency itself carries meaning",
     )
+    near: Near = key(Near(), "What becomes of rows that nearly repeat others.")
     conflicts: Literal["warn", "drop", "keep"] = key(
         "warn",
         "Equal texts with different labels.",

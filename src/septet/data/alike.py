@@ -1,0 +1,131 @@
+"""Rows that are nearly the same as others (`near.py`): within a split, between train and what it is tested on, and in one cut.
+
+A test split never loses a row here. What is nearly a test row may leave train and validation, what is nearly a validation row may leave
+train. Rows that resemble each other are cut into the same split, so that a cut leaks none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from septet.data.draft import Draft, is_test, share
+from septet.data.near import Near, near_duplicates
+from septet.data.rows import Rows
+
+EXAMPLES = 5
+# groups of more than this share of train are no duplicates but the way its texts are made (a form, a template)
+LARGEST, AT_LEAST = 0.05, 10
+_SHOWN_CHARACTERS = 120
+
+
+def look_alike(draft: Draft, options: Any) -> list[int] | None:
+    """Report near duplicates, and drop them where `data.near` says so.
+
+    Args:
+        options: the recipe's block `data.near`.
+
+    Returns:
+        For each row of train that is left, one that it resembles and must be cut with, often itself; None where nothing was looked for.
+    """
+    if options.policy == "off":
+        return None
+    order = [*draft.tests, *(split for split in ("validation", "train") if split in draft.splits)]
+    near = near_duplicates(
+        [text for split in order for text in _texts(draft.splits[split])], threshold=options.threshold
+    )
+    starts = np.concatenate([[0], np.cumsum([len(draft.splits[split]) for split in order])]).tolist()
+    places = {split: (starts[i], starts[i + 1]) for i, split in enumerate(order)}
+    dropped: dict[str, set[int]] = {split: set() for split in order}
+    for split in ("train", "validation"):
+        if split in draft.splits:
+            for later in [name for name in order if is_test(name) or (split == "train" and name == "validation")]:
+                dropped[split] |= _across(draft, near, places, split=split, later=later, options=options)
+    for split in order:
+        dropped[split] |= _within(draft, near, places[split], split=split, options=options)
+    left = near.first[slice(*places["train"])].tolist()
+    if options.policy == "drop":
+        for split, indices in dropped.items():
+            if indices and not is_test(split):
+                draft.drop(split, indices, reason="near duplicate")
+        left = [group for i, group in enumerate(left) if i not in dropped["train"]]
+    return _together(left)
+
+
+def _across(
+    draft: Draft, near: Near, places: dict[str, tuple[int, int]], *, split: str, later: str, options: Any
+) -> set[int]:
+    """Find rows of a split that resemble rows of a later one; return them."""
+    (start, end), (from_, to) = places[split], places[later]
+    other = set(near.first[from_:to].tolist())
+    rows = draft.splits[split]
+    found = [i for i, group in enumerate(near.first[start:end].tolist()) if group in other]
+    if not found:
+        return set()
+    fate = "dropped" if options.policy == "drop" else "kept (data.near.policy: warn)"
+    twins = {group: at for at, group in enumerate(near.first[from_:to].tolist())}
+    draft.find(
+        "near-leak",
+        "note" if options.policy == "drop" else "warning",
+        message=f"{split}: {share(len(found), len(rows))} are near duplicates of rows in {later}; {fate}.",
+        fix="" if options.policy == "drop" else f"data.near.policy: drop; until then scores on {later} may be too good",
+        evidence={
+            "split": split,
+            "with": later,
+            "rows": len(found),
+            "places": rows.some(found),
+            "pairs": [
+                [_short(rows, i), _short(draft.splits[later], twins[int(near.first[start + i])])]
+                for i in found[:EXAMPLES]
+            ],
+        },
+    )
+    return set(found)
+
+
+def _within(draft: Draft, near: Near, place: tuple[int, int], *, split: str, options: Any) -> set[int]:
+    """Find rows that resemble an earlier row of their split; return them."""
+    rows, groups = draft.splits[split], near.first[place[0] : place[1]].tolist()
+    firsts: dict[int, int] = {}
+    again = [i for i, group in enumerate(groups) if firsts.setdefault(group, i) != i]
+    if not again:
+        return set()
+    torn = [i for i in again if draft.schema.classes and rows.labels[i] != rows.labels[firsts[groups[i]]]]
+    largest = Counter(groups).most_common(1)[0][1]
+    drops = options.policy == "drop" and not is_test(split)
+    other = f", {len(torn):,} of them with another label" if torn else ""
+    draft.find(
+        "near-duplicates",
+        "warning" if torn and not drops and not is_test(split) else "note",
+        message=f"{split}: {share(len(again), len(rows))} nearly repeat an earlier row's text{other}; "
+        f"{'dropped' if drops else 'kept'}. The largest group has {largest:,} rows.",
+        fix="look at those with another label: one of the two may be wrong" if torn and not drops else "",
+        evidence={
+            "split": split,
+            "rows": len(again),
+            "other_label": len(torn),
+            "places": rows.some(again),
+            "pairs": [[_short(rows, firsts[groups[i]]), _short(rows, i)] for i in [*torn, *again][:EXAMPLES]],
+        },
+    )
+    return set(again)
+
+
+def _together(groups: list[int]) -> list[int]:
+    """Return the first member of each one's group; its own place in groups that are too large to be kept together."""
+    sizes = Counter(groups)
+    limit = max(AT_LEAST, LARGEST * len(groups))
+    firsts: dict[int, int] = {}
+    return [i if sizes[group] > limit else firsts.setdefault(group, i) for i, group in enumerate(groups)]
+
+
+def _texts(rows: Rows) -> list[str]:
+    return [" ".join(texts) for texts in rows.texts]
+
+
+def _short(rows: Rows, index: int) -> str:
+    text = " | ".join(rows.texts[index])
+    text = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+    return text if rows.labels[index] is None else f"{text} [{(rows.labels[index] or '')[:40]}]"
