@@ -28,7 +28,16 @@ def ledger(tmp_path):
 
 
 def test_healthy_data_have_no_finding(found, rows):
-    assert found({"train": rows(400), "validation": rows(120, prefix="validation"), "test": rows(120, prefix="examined")}) == {}
+    assert (
+        found(
+            {
+                "train": rows(400),
+                "validation": rows(120, prefix="check"),
+                "test": rows(120, prefix="exam"),
+            }
+        )
+        == {}
+    )
 
 
 def test_duplicates_are_dropped_from_train_and_only_counted_in_test(found, rows, ledger):
