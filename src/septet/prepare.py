@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from septet.data import alike, audit, repeats, store
+from septet.data import alike, audit, expect, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.clean import Cleaning, clean_rows
 from septet.data.draft import Draft, check_allowed
@@ -67,6 +67,7 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
     if schema is not None:
         _check(schema, recipe)
     check_allowed(recipe.data.allow)
+    expect.check_names(recipe.data.expect, near=recipe.data.near.policy != "off")
     sources = find_sources(recipe, tables)
     root = run.path.parent / FOLDER
     key = _key(recipe, task, schema, sources)
@@ -211,6 +212,7 @@ def _refine(draft: Draft, recipe: Any, task: Any) -> None:
     for split, rows in draft.splits.items():
         draft.ledger[split].kept = len(rows)
     draft.ledger.check()
+    expect.check_expected(draft, data.expect)
 
 
 def _listed(recipe: Any) -> list[str] | None:

@@ -16,6 +16,7 @@ Files = Text | Annotated[list[Text], Field(min_length=1)]
 Tests = Text | Annotated[list[Text], Field(min_length=1)] | Annotated[dict[str, Text | list[Text]], Field(min_length=1)]
 Weight = Annotated[float, Field(gt=0, le=1000)]
 
+BOUND = r"\s*(<=|>=|==|<|>)\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(%?)\s*"  # of data.expect: sign, number, share or not
 MEMORY = "<memory>"  # stands for a split that was given as a table from Python
 
 
@@ -210,6 +211,14 @@ class Data(Block):
         why="a seen test row is no test",
         change="overlap must never happen (stop)",
     )
+    expect: dict[Text, Text] = key(
+        {},
+        "Data tests: a count (rows, train, validation, test, dropped, labels, rarest-label) or a finding that counts rows (duplicates, near-leak, empty-text …), "
+        "and the bound it must keep, a number or a share of the rows read. One that is not kept is a blocker, exit code 3.",
+        why="nothing is asked of the data",
+        change="data come from elsewhere again and again",
+        example={"rows": ">= 1000", "duplicates": "< 1%"},
+    )
     allow: list[Text] = key(
         [],
         "Slugs of blockers to lift.",
@@ -226,6 +235,13 @@ class Data(Block):
             codecs.lookup(self.encoding)
         except LookupError:
             yield Problem("encoding", "must be an encoding that Python knows.", "encoding: utf-8")
+        for name, bound in self.expect.items():
+            if not re.fullmatch(BOUND, bound):
+                yield Problem(
+                    f"expect.{name}",
+                    f"must be a comparison with a number or a share, not {bound!r}.",
+                    f'{name}: "< 1%"   (or <=, >, >=, ==, and a number of rows)',
+                )
         if isinstance(self.test, dict):
             for name in self.test:
                 if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
