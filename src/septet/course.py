@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.device import flops_per_token
+from septet.engine.guard import GoBack, Guard, row_name
 from septet.engine.loop import Step, train_steps
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
@@ -52,47 +54,69 @@ class Course:
         self.train: Any = setup.recipe.train
         self.every = evaluate_every(self.train.eval_every, setup.planner.groups_per_epoch)
         self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
+        self.predictor.halved = state.watch.answers_halved
+        self.guard = Guard(self.train.guard, state)
         self.stopped = "all planned updates done"
         self.began = time.perf_counter()
         _, self.flops = flops_per_token(setup.model)
 
     def go(self) -> None:
         """Train to the end, or until something stops the run."""
-        setup, state = self.setup, self.state
         if reason := self._stop(True):  # resumed after it had stopped early, and before it was finished
             self.stopped = reason
-            return
-        rates = setup.rates()
-        scaled = self.train.precision == "fp16"
+            return None
+        if self.guard.goes_back and self.state.step == 0:
+            self.save()
+        while True:
+            try:
+                return self._follow()
+            except GoBack as cause:
+                self._go_back(cause)
+
+    def _follow(self) -> None:
+        """Take update after update, and what is due between two of them."""
+        setup, state = self.setup, self.state
+        splits, look, keep = state.watch.splits, False, False
         steps = train_steps(
             setup.model,
             setup.task,
             self.optimizer,
             setup.source(),
             state,
-            rates=rates,
+            rates=setup.rates(),
             clock=setup.clock,
-            scaled=scaled,
+            guard=self.guard,
+            scaled=self.train.precision == "fp16",
             timer=self.timer,
         )
         for step in steps:
             self._record(step)
-            due = step.step % self.every == 0 or step.step == setup.total
-            if due:
-                with self.timer("validation"):
-                    self.validate(step)
-            if due or (self.train.save_every and step.step % self.train.save_every == 0):
+            look |= step.step % self.every == 0 or step.step == setup.total
+            # once memory ran out, the smaller micro-batches are to outlive the process
+            keep |= step.step % (self.train.save_every or self.every) == 0 or state.watch.splits > splits
+            if self.guard.doubts and step.step < setup.total:
+                continue  # what is due waits until the weights are trusted again
+            if look or keep:
+                self.guard.see_weights(self.optimizer.masters.tensors | self.optimizer.state())
+            if look:
+                self.validate(step)
+            if look or keep:
                 self.save()
-            if reason := self._stop(due):
+            looked, splits, look, keep = look, state.watch.splits, False, False
+            if reason := self._stop(looked):
                 self.stopped = reason
-                if not due:
-                    with self.timer("validation"):
-                        self.validate(step)
+                if not looked:
+                    self.guard.see_weights(self.optimizer.masters.tensors | self.optimizer.state())
+                    self.validate(step)
                     self.save()
                 break
 
     def validate(self, step: Step) -> None:
         """Score the validation rows, and keep the weights if they are the best so far."""
+        with self.timer("validation"):
+            self._validate(step)
+
+    def _validate(self, step: Step) -> None:
         self.optimizer.masters.settle()
         if not self.setup.validation:  # nothing chooses: the last weights are the ones to keep
             self._keep_best(step.step, self.train.metric, None)
@@ -125,6 +149,7 @@ class Course:
         # answers are written only where the checkpoint is chosen by them: that takes its time
         writes = needs_texts(self.train.metric)
         written = self.predictor.predict(setup.validation_rows) if writes else None
+        self.state.watch.answers_halved = self.predictor.halved
         names = sorted(name for name in wanted if writes or not needs_texts(name))
         found = compute(names, setup.task.judge(setup.validation_rows, measured, written))
         return {"loss": found[setup.task.loss_metric], **found}
@@ -136,7 +161,19 @@ class Course:
             states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
             states.keep_last(self.run.checkpoints, self.train.keep)
             if self.state.best is not None:
-                states.keep_best(self.run.checkpoints, self.state.best["step"])
+                # a rollback needs the best that its checkpoint knows of
+                known = states.bests(self.run.checkpoints) if self.guard.goes_back else []
+                states.keep_best(self.run.checkpoints, self.state.best["step"], *known)
+
+    def _go_back(self, cause: GoBack) -> None:
+        """Return to an earlier checkpoint, and say so."""
+        entry = rollback.go_back(self.run, self.state, self.optimizer, cause)
+        seek_best_anew(self.run, self.state, self.listen)
+        self.listen(
+            "note",
+            text=f"went back from update {entry['at']:,} to the checkpoint after update {entry['to']:,}: {entry['reason']}; "
+            f"the learning rate is {entry['watch']['lr_scale']:g} times the planned one from here",
+        )
 
     def _record(self, step: Step) -> None:
         setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision or "fp32") * 1e9
@@ -151,6 +188,11 @@ class Course:
         }
         if step.skipped:
             record["skipped"] = True
+        if step.reason is not None:
+            record["reason"] = step.reason
+            rows = [row_name(row) for row in step.faulty]
+            self.run.event("update-left-out", step=step.step, reason=step.reason, rows=rows)
+            self.listen("note", text=f"update {step.step:,} was left out: {step.reason}")
         self.run.append("steps.jsonl", record)
         mean = self.state.seconds / self.state.step
         self.listen(
@@ -177,6 +219,15 @@ class Course:
         if self.train.max_time_s and time.perf_counter() - self.began > self.train.max_time_s:
             return f"train.max_time={self.train.max_time} was reached"
         return None
+
+
+def seek_best_anew(run: Run, state: TrainState, listen: Listen = quiet) -> None:
+    """Forget a best validation whose weights are no longer there."""
+    if state.best is not None and states.load_best(run.checkpoints, state.best["step"]) is None:
+        listen(
+            "note", text=f"the best weights (step {state.best['step']:,}) are gone or damaged; the best is sought anew"
+        )
+        state.best, state.waits = None, 0
 
 
 def evaluate_every(wanted: str | float, groups: int) -> int:

@@ -355,7 +355,9 @@ def _finding(finding: Any) -> str:
     return f"{_MARKS[finding.level][0]} {finding.slug}: {finding.message}{way_out}"
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 

@@ -115,16 +115,24 @@ def explain_foreign(error: BaseException) -> SeptetError | None:
         return _explain_os(error)
     if "os error 28" in str(error):  # safetensors writes in Rust, and raises an error of its own
         return _explain_os(OSError(errno.ENOSPC, "No space left on device"))
-    if (
-        isinstance(error, MemoryError)
-        or "out of memory" in str(error).lower()
-        or "can't allocate memory" in str(error).lower()
-    ):
+    if out_of_memory(error):
         return ResourceError(
             "The machine ran out of memory.",
             hint="a smaller train.token_budget or train.micro_batch; the update stays the same",
         )
     return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether a foreign error says that memory ran out: Python's, PyTorch's on a GPU, or that of its CPU allocator."""
+    if isinstance(error, SeptetError):
+        return False
+    told = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(text in told for text in ("out of memory", "can't allocate memory", "bad_alloc", "alloc_failed"))
+    )
 
 
 def _explain_os(error: OSError) -> SeptetError | None:

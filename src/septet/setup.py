@@ -21,6 +21,7 @@ from septet.encode import Encoded, encode, folder_of, truncated
 from septet.engine import compiled, dropout
 from septet.engine import device as devices
 from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
+from septet.engine.guard import not_finite
 from septet.engine.loop import Examples, Rates
 from septet.engine.masters import Masters
 from septet.engine.muon import Muon, hidden_matrices
@@ -109,7 +110,8 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, hidden, ceiling, recipe.train.precision))
     loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor)
-    findings.add(*told)
+    findings.add(*told, _not_finite(model))
+    findings.stop_on_blockers()
     model.to(device)
     dropout.count_calls(model, clock)
     shortcut = first_token_only(model, clock, len(processor))
@@ -300,6 +302,20 @@ def _fresh(loaded: load.Loaded) -> Finding:
         else "Every tensor comes from the checkpoint.",
         "expected for the head; nothing else may be new",
         {"fresh": names, "unused": loaded.unused},
+    )
+
+
+def _not_finite(model: Any) -> Finding | None:
+    tensors = dict(model.named_parameters())
+    bad = not_finite(tensors)
+    if not bad:
+        return None
+    return Finding(
+        "weights-not-finite",
+        "blocker",
+        f"{len(bad)} of {len(tensors)} tensors of the model hold numbers that are not finite: {', '.join(bad[:3])}{' …' if len(bad) > 3 else ''}.",
+        "another checkpoint, or this one saved again: it is damaged, or its training diverged",
+        {"tensors": bad},
     )
 
 

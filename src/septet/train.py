@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from septet.course import Course
+from septet.course import Course, seek_best_anew
 from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
+from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.machine import machine, peak_memory_bytes
 from septet.engine.optim import AdamW
@@ -58,7 +59,7 @@ class Trained:
         return (
             f"trained     {self.steps:,} updates in {self.costs['train_s']:.0f} s, {self.costs['rows_per_s']:.0f} rows/s, "
             f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.1f} GiB\n"
-            f"stopped     {self.stopped}\n"
+            f"stopped     {self.stopped}\n{_guarded(self.costs)}"
             f"best        {_best(self.best)}\n"
             f"model       {self.run.model}"
         )
@@ -78,7 +79,7 @@ def train(
 
     Raises:
         RunError: the folder holds another run, or nothing to resume.
-        TrainingError: the loss or the gradient is not a number.
+        TrainingError: the loss or the gradient is not a number, or the loss diverges (`train.guard`).
     """
     with run.locked():
         _check_state(run, resume)
@@ -95,6 +96,17 @@ def _best(best: dict[str, Any]) -> str:
     if best["value"] is None:
         return f"the last weights, of step {best['step']:,}: there is no validation split to choose by"
     return f"{best['metric']} {best['value']:.4f} on validation at step {best['step']:,}"
+
+
+def _guarded(costs: dict[str, Any]) -> str:
+    """Return the line that says what the guard did, if it did anything."""
+    told = {
+        "updates left out": costs["left_out_updates"],
+        "rollbacks": costs["rollbacks"],
+        "times the micro-batches were halved for memory": costs["memory_splits"],
+    }
+    found = ", ".join(f"{count:,} {what}" for what, count in told.items() if count)
+    return f"guarded     {found}\n" if found else ""
 
 
 def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Trained:
@@ -148,25 +160,22 @@ def _check_state(run: Run, resume: bool) -> None:
 
 def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainState:
     """Return the state to begin with; after a resume the streams hold only what the checkpoint knows of."""
+    if resume:
+        rollback.drop_left_behind(run)
     found = states.load_latest(run.checkpoints) if resume else None
     state = TrainState() if found is None else found.state
     if found is not None:
         for passed in found.passed_over:
             listen("note", text=f"passed over a damaged checkpoint: {passed}")
+        rollback.take_up(run, state)
         if found.masters:
             optimizer.masters.load_state(found.masters)
             optimizer.load_state(found.optimizer)
-        if state.best is not None and states.load_best(run.checkpoints, state.best["step"]) is None:
-            listen(
-                "note",
-                text=f"the best weights (step {state.best['step']:,}) are gone or damaged; the best is sought anew",
-            )
-            state.best, state.waits = None, 0
+        seek_best_anew(run, state, listen)
         listen("note", text=f"resumed at step {state.step:,}")
     for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
-    for stream in ("steps.jsonl", "evaluations.jsonl"):
-        run.rewrite(stream, [record for record in run.records(stream) if record["step"] <= state.step])
+    rollback.cut_streams(run, state.step)
     return state
 
 
@@ -245,6 +254,9 @@ def _speed(course: Course) -> dict[str, Any]:
         "ceiling_share": round(state.tokens * course.flops / seconds / rate, 4),
         "padding_share": round(course.setup.planner.padding(), 4),
         "skipped_updates": state.skipped,
+        "left_out_updates": state.watch.left_out,
+        "rollbacks": state.watch.rollbacks,
+        "memory_splits": state.watch.splits,
     }
 
 

@@ -1,7 +1,8 @@
 """The training loop as a generator: it yields after each update, when the state is consistent.
 
 Logging, validation, saving and stopping live in the caller, in plain Python (`septet/train.py`); the caller owns the
-`TrainState`. A loss or gradient that is not a number stops the loop before the optimiser sees it.
+`TrainState`. A loss or gradient that is not a number never reaches the optimiser (`guard.py`). Where memory runs out in a forward or
+backward pass, the same group is computed again in smaller micro-batches.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 
 from septet.engine import schedule
 from septet.engine.dropout import DropoutClock
+from septet.engine.guard import Fault, Guard, unfit
 from septet.engine.mixture import again
 from septet.engine.optim import AdamW
 from septet.engine.plan import Planner
@@ -24,30 +26,37 @@ from septet.engine.state import TrainState
 from septet.engine.step import backward, group_weights
 from septet.engine.timing import Timer
 from septet.engine.unpad import Unpadder
-from septet.errors import SeptetError
+from septet.errors import out_of_memory
 from septet.model.sizes import width
+from septet.recipe.train import Guarding
 from septet.tasks import Batch, Example
 
 GROW_AFTER = 2000
 
 
-class TrainingError(SeptetError):
-    """Training cannot go on: the loss or the gradient is not a number."""
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One update, as `steps.jsonl` records it; `seconds` is its wall time."""
+    """One update, as `steps.jsonl` records it.
+
+    Args:
+        loss, grad_norm: None where they are no numbers, or were not computed.
+        seconds: its wall time.
+        skipped: whether it was left out.
+        reason: why the guard left it out; None where fp16 overflowed.
+        faulty: ids of the rows that the reason names.
+    """
 
     step: int
     epoch: int
-    loss: float
+    loss: float | None
     lr: float
-    grad_norm: float
+    grad_norm: float | None
     rows: int
     tokens: int
     seconds: float
     skipped: bool = False
+    reason: str | None = None
+    faulty: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +74,12 @@ class Rates:
 
 
 class Source(Protocol):
-    """Yields what an update sees: its epoch and its micro-batches."""
+    """Yields what an update sees: its epoch and its micro-batches; `limit` says what one of these may hold from now on."""
+
+    planner: Planner
 
     def group(self, step: int) -> tuple[int, list[Batch]]: ...
+    def limit(self, micro_batch: int, token_budget: int) -> None: ...
 
 
 class Examples:
@@ -100,6 +112,9 @@ class Examples:
         epoch, draws = self.planner.group(step)
         return epoch, [self._batch(micro, epoch) for micro in self.planner.micro_batches(draws)]
 
+    def limit(self, micro_batch: int, token_budget: int) -> None:
+        self.planner = replace(self.planner, micro_batch=micro_batch, token_budget=token_budget)
+
     def _batch(self, micro: np.ndarray, epoch: int) -> Batch:
         times, places = np.divmod(micro, len(self.examples))
         rows = [self.examples[i].row for i in places]
@@ -112,6 +127,8 @@ class Examples:
             chosen = [self.task.draw(e, self._rng(epoch, e.row), self.processor) for e in chosen]
         batch = self.task.collate(chosen, self.processor, self.planner.length or self._width(chosen))
         batch.meta = [{"size": e.size, "row": row} for e, row in zip(chosen, rows, strict=True)]
+        for place, name in unfit(batch).items():  # here, because looking at a device would wait for it
+            batch.meta[place]["unfit"] = name
         batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
         return batch if self.unpadder is None else self.unpadder(batch)
 
@@ -132,6 +149,7 @@ def train_steps(
     *,
     rates: Rates,
     clock: DropoutClock,
+    guard: Guard | None = None,
     scaled: bool = False,
     timer: Timer | None = None,
 ) -> Iterator[Step]:
@@ -145,41 +163,43 @@ def train_steps(
         state: advanced in place before each yield.
         rates: learning rate, schedule and clipping.
         clock: of the dropout.
+        guard: judges each update before it is made, over the same state; None stops at what is not finite.
         scaled: whether fp16's dynamic loss scaling is on.
         timer: told of the parts of each step.
 
     Raises:
-        TrainingError: the loss or the gradient norm is not finite (in fp16: of the loss).
+        TrainingError: the guard stops at this update.
+        GoBack: the guard wants the caller to go on from an earlier checkpoint, with a new generator.
+        ResourceError: there is no memory for a micro-batch of one row.
     """
-    modes = learn_modes(model)
+    guard = guard or Guard(Guarding(), state)
     timer = timer or Timer()
+    passes = _Passes(model, task, optimizer, source, state, clock, guard, timer)
+    modes = learn_modes(model)
+    if state.watch.micro_batch is not None and state.watch.token_budget is not None:
+        source.limit(state.watch.micro_batch, state.watch.token_budget)
     while state.step < rates.total:
         began = time.perf_counter()
         for module, learns in modes:
             module.training = learns
         with timer("data"):
             epoch, batches = source.group(state.step)
-            totals = group_weights(task, batches)
-        scale = state.loss_scale if scaled else 1.0
-        loss = torch.zeros((), dtype=torch.float64)
-        lr = rates.at(state.step)
+        lr = rates.at(state.step) * state.watch.lr_scale
+        made = _Made()
         try:
-            for batch in batches:
-                clock.set(batch.rows, epoch, next(iter(batch.inputs.values())).device, step=state.step)
-                with clock.layout(batch.layout), timer("backward"):
-                    loss += backward(model, task, batch, totals, scale=scale, timer=timer).cpu()
-            value = float(loss)
-            if not math.isfinite(value):
-                raise _not_a_number("loss", state.step, batches)
+            batches = passes.run(epoch, batches, made, state.loss_scale if scaled else 1.0)
             with timer("optimizer"):
-                norm = float(optimizer.gradient_norm()) / scale
-                skipped = _update(optimizer, state, rates, lr, norm, scale, scaled, batches)
+                _update(optimizer, state, rates, lr, made, guard, scaled, batches)
+        except Fault as fault:
+            optimizer.zero()
+            guard.judge(fault)
+            made.skipped, made.fault = True, fault
         except BaseException:
             optimizer.zero()  # a later run over the same objects must not begin with half a gradient
             raise
         seconds = time.perf_counter() - began
         rows, tokens = _advance(state, batches, seconds)
-        yield Step(state.step, epoch, value, lr, norm, rows, tokens, seconds, skipped)
+        yield made.step(state.step, epoch, lr, rows, tokens, seconds)
 
 
 def _advance(state: TrainState, batches: list[Batch], seconds: float) -> tuple[int, int]:
@@ -203,39 +223,122 @@ def learn_modes(model: Any) -> list[tuple[Any, bool]]:
     return list(modes.items())
 
 
+@dataclass(slots=True)
+class _Made:
+    """What has become of an update so far."""
+
+    loss: float | None = None
+    norm: float | None = None
+    skipped: bool = False
+    fault: Fault | None = None
+
+    def step(self, step: int, epoch: int, lr: float, rows: int, tokens: int, seconds: float) -> Step:
+        fault = self.fault
+        return Step(
+            step,
+            epoch,
+            self.loss,
+            lr,
+            self.norm,
+            rows,
+            tokens,
+            seconds,
+            self.skipped,
+            None if fault is None else fault.what,
+            [] if fault is None else fault.rows,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """The forward and backward passes of a group: they leave its gradient in the masters, or nothing."""
+
+    model: Any
+    task: Any
+    optimizer: AdamW
+    source: Source
+    state: TrainState
+    clock: DropoutClock
+    guard: Guard
+    timer: Timer
+
+    def run(self, epoch: int, batches: list[Batch], made: _Made, scale: float) -> list[Batch]:
+        """Return the micro-batches that were computed: smaller ones, where memory ran out."""
+        while True:
+            with self.timer("data"):
+                totals = group_weights(self.task, batches)
+            self.guard.admit(batches, totals, self.task)
+            try:
+                made.loss = self._once(epoch, batches, totals, scale)
+                return batches
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+            # here, because the handler's traceback holds the tensors of the pass that failed
+            self._drop()
+            self.guard.split(batches, self.source.planner.token_budget)
+            watch = self.state.watch
+            self.source.limit(watch.micro_batch or 1, watch.token_budget or 1)
+            epoch, batches = self.source.group(self.state.step)
+
+    def _once(self, epoch: int, batches: list[Batch], totals: dict[str, float], scale: float) -> float:
+        loss = torch.zeros((), dtype=torch.float64)
+        for batch in batches:
+            device = next(iter(batch.inputs.values())).device
+            self.clock.set(batch.rows, epoch, device, step=self.state.step)
+            with self.clock.layout(batch.layout), self.timer("backward"):
+                share = backward(self.model, self.task, batch, totals, scale=scale, timer=self.timer).cpu()
+            self.guard.see_loss(float(share), batch)
+            loss += share
+        return float(loss)
+
+    def _drop(self) -> None:
+        """Drop every gradient, also one that a pass left half way to its master."""
+        self.optimizer.zero()
+        for p in self.model.parameters():
+            p.grad = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def _update(
     optimizer: AdamW,
     state: TrainState,
     rates: Rates,
     lr: float,
-    norm: float,
-    scale: float,
+    made: _Made,
+    guard: Guard,
     scaled: bool,
     batches: list[Batch],
-) -> bool:
-    """Clip and apply the gradients; return whether fp16 overflow made it skip them."""
-    if not math.isfinite(norm):
-        if not scaled:
-            raise _not_a_number("gradient", state.step, batches)
+) -> None:
+    """Clip and apply the gradients, unless fp16 overflowed or the guard finds fault with them."""
+    scale = state.loss_scale if scaled else 1.0
+    norm = float(optimizer.gradient_norm()) / scale
+    if scaled and not math.isfinite(norm):
         optimizer.zero()
         state.loss_scale = max(1.0, state.loss_scale / 2)
         state.good_steps = 0
         state.skipped += 1
-        return True
+        made.skipped = True
+        return
+    guard.see_norm(norm, batches)
+    made.norm = norm
+    guard.see_course(made.loss or 0.0, batches)
     factor = 1.0 if rates.clip is None else min(1.0, rates.clip / (norm + 1e-6))
-    optimizer.step(lr, factor / scale)
+    _move(optimizer, lr, factor / scale, guard)
+    guard.passed()
     if scaled:
         state.good_steps += 1
         if state.good_steps >= GROW_AFTER:
             state.loss_scale *= 2
             state.good_steps = 0
-    return False
 
 
-def _not_a_number(what: str, step: int, batches: list[Batch]) -> TrainingError:
-    rows = [meta["row"] for batch in batches for meta in batch.meta][:8]
-    return TrainingError(
-        f"The {what} is not a finite number at step {step + 1}; no weight was changed by it.",
-        where=f"rows {', '.join(f'{row & 0xFFFFFFFFFFFFFFFF:016x}' for row in rows)}{' …' if len(rows) == 8 else ''}",
-        hint="a lower train.lr, train.precision=fp32, or look at these rows",
-    )
+def _move(optimizer: AdamW, lr: float, factor: float, guard: Guard) -> None:
+    try:
+        optimizer.step(lr, factor)
+        return
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    raise guard.half_moved()

@@ -127,6 +127,7 @@ class Masters:
                     if name in self._whole:
                         self._whole[name].copy_(value)
                     self.tensors[name].data.copy_(value[self.used_rows[name]])
+                    self._decay[name] = 1.0
                 else:
                     self.tensors[name].data.copy_(value)
         self.update_parameters()

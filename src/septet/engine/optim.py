@@ -74,6 +74,8 @@ class AdamW:
             }
             if state:
                 self._inner_of(master).state[master] = state
+            else:
+                self._inner_of(master).state.pop(master, None)
 
     def _tensors(self) -> Iterator[torch.Tensor]:
         return (self.masters.tensors[name] for name in self.names)

@@ -20,6 +20,35 @@ FORMAT = 1
 
 
 @dataclass(slots=True)
+class Watch:
+    """What the guard (`engine/guard.py`) remembers.
+
+    Args:
+        losses: the last ones, where spikes are watched for.
+        high: high losses in a row.
+        left_out, in_a_row: updates that the guard left out, in all and since the last one that was made.
+        rollbacks: returns to an earlier checkpoint.
+        lr_scale: of the learning rate since then.
+        avoided: updates that are not tried again.
+        micro_batch, token_budget: what a micro-batch may hold since memory ran out; None: as the recipe says.
+        splits: times that memory ran out in a forward or backward pass.
+        answers_halved: times that the batches of validation were halved for the same reason.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    high: int = 0
+    left_out: int = 0
+    in_a_row: int = 0
+    rollbacks: int = 0
+    lr_scale: float = 1.0
+    avoided: list[int] = field(default_factory=list)
+    micro_batch: int | None = None
+    token_budget: int | None = None
+    splits: int = 0
+    answers_halved: int = 0
+
+
+@dataclass(slots=True)
 class TrainState:
     """The caller's state between two steps.
 
@@ -33,6 +62,7 @@ class TrainState:
         evaluations: validations done.
         loss_scale, good_steps: of fp16's dynamic loss scaling.
         skipped: updates left out because an fp16 gradient overflowed.
+        watch: of the guard.
     """
 
     step: int = 0
@@ -46,6 +76,11 @@ class TrainState:
     loss_scale: float = 65536.0
     good_steps: int = 0
     skipped: int = 0
+    watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.watch, dict):  # as JSON holds it
+            self.watch = Watch(**self.watch)
 
 
 @dataclass(slots=True)
@@ -82,24 +117,55 @@ def save_best(folder: Path, masters: dict[str, Any], facts: dict[str, Any]) -> N
     commit_folder(folder / f"best-{facts['step']:06d}", write)
 
 
-def keep_best(folder: Path, step: int) -> None:
+def keep_best(folder: Path, *steps: int) -> None:
     """Delete the best weights of other steps."""
     for other in folder.glob("best-*"):
-        if other.name != f"best-{step:06d}":
+        if other.name not in {f"best-{step:06d}" for step in steps}:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def load_latest(folder: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint, or None; what had to be passed over is named in it."""
+def bests(folder: Path) -> list[int]:
+    """Return the steps of the best weights that the kept checkpoints know of."""
+    found = [_state(path).best for path in _newest_first(folder) if damage(path) is None]
+    return [best["step"] for best in found if best is not None]
+
+
+def forget_after(folder: Path, step: int, *, rollbacks: int | None = None) -> None:
+    """Delete checkpoints and best weights of later steps.
+
+    Args:
+        rollbacks: checkpoints that know of so many stay, and the best weights they know of; None: none stay.
+    """
+    later = [path for path in _newest_first(folder) if int(path.name[5:]) > step]
+    stay = [
+        path
+        for path in later
+        if rollbacks is not None and damage(path) is None and _state(path).watch.rollbacks >= rollbacks
+    ]
+    for path in later:
+        if path not in stay:
+            shutil.rmtree(path, ignore_errors=True)
+    if not stay:
+        for path in folder.glob("best-*"):
+            if int(path.name[5:]) > step:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def load_latest(folder: Path, most: int | None = None) -> Checkpoint | None:
+    """Return the newest whole checkpoint, or None; what had to be passed over is named in it.
+
+    Args:
+        most: updates that it may hold; None: any number.
+    """
     passed = []
     for path in _newest_first(folder):
+        if most is not None and int(path.name[5:]) > most:
+            continue
         fault = damage(path)
         if fault is None:
-            raw = json.loads((path / "state.json").read_text())
-            raw.pop("format")
             return Checkpoint(
                 path,
-                TrainState(**raw),
+                _state(path),
                 _load_tensors(path / "masters.safetensors"),
                 _load_tensors(path / "optimizer.safetensors"),
                 passed,
@@ -162,6 +228,12 @@ def commit_folder(final: Path, write: Callable[[Path], None]) -> None:
         sync_folder(final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _state(path: Path) -> TrainState:
+    raw = json.loads((path / "state.json").read_text())
+    raw.pop("format")
+    return TrainState(**raw)
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from septet.data.clean import Cleaning, clean_text, clean_value
+from septet.errors import ResourceError, out_of_memory
 from septet.model.features import by_tokens
 from septet.progress import Listen, quiet
 from septet.tasks import Example, Prediction, Row
@@ -41,6 +42,8 @@ class Predictor:
         self.processor = processor
         self.length = length
         self.clean = clean
+        # times that memory ran out with larger batches
+        self.halved = 0
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None, code: Sequence[str] = ()) -> Predictor:
@@ -108,12 +111,38 @@ class Predictor:
         }
 
     def _answer(self, encoded: Sequence[list[Example]], ask: Any, embed: bool) -> list[Prediction]:
+        """Return a prediction a row; where memory runs out, all are asked again in batches of half the size.
+
+        All, so that the answers do not depend on where it ran out.
+
+        Raises:
+            ResourceError: there is no memory for a batch of one row.
+        """
+        import torch
+
+        budget = TOKENS if self.task.answers_with == "choices" else TOKENS_OF_WORDS
+        least = min((example.size for examples in encoded for example in examples), default=0)
+        while True:
+            try:
+                return self._answer_within(encoded, ask, embed, max(1, budget >> self.halved))
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+            # here, because the handler's traceback holds the tensors of the batch that failed
+            if budget >> self.halved <= least:
+                raise ResourceError(
+                    "The machine ran out of memory while it answered one row.", hint="a smaller model.max_length"
+                )
+            self.halved += 1
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _answer_within(self, encoded: Sequence[list[Example]], ask: Any, embed: bool, budget: int) -> list[Prediction]:
         import torch
 
         flat = [(i, example) for i, examples in enumerate(encoded) for example in examples]
         order = sorted(range(len(flat)), key=lambda i: flat[i][1].size)
         parts: list[list[Prediction]] = [[] for _ in encoded]
-        budget = TOKENS if self.task.answers_with == "choices" else TOKENS_OF_WORDS
         was_training = self.model.training
         self.model.eval()
         try:

@@ -25,6 +25,36 @@ class EarlyStopping(Block):
     )
 
 
+class Guarding(Block):
+    """What happens before an update whose loss or gradient is no number, or whose loss leaps; `engine/guard.py` does it."""
+
+    not_finite: Literal["stop", "skip", "rollback"] = key(
+        "stop",
+        "Where a loss, a gradient, an input or a row's weight is NaN or infinite: stop, leave this update out, or go back to a checkpoint from before at half the learning rate.",
+        why="outside fp16 such a number is a defect of the data or the model, which a run that goes on would hide",
+        change="nobody watches the run (skip), or it diverges now and then (rollback)",
+    )
+    spike: Literal["off", "stop", "skip", "rollback"] = key(
+        "off",
+        "Where the loss stays far above its mean for several updates: nothing, stop, leave these updates out, or go back to a checkpoint from before at half the learning rate.",
+        why="where losses are near 0, a few wrong rows in several updates in a row look like a spike",
+        change="the run is long, or its losses are means over many tokens (rollback)",
+    )
+    factor: Annotated[float, Field(gt=1)] = key(
+        2.0, "A loss is high from so many times the mean of the last ones.", why="LLM Foundry's rule"
+    )
+    window: Count = key(
+        100, "Losses that the mean is of; fewer while a run is young.", unit="updates", why="LLM Foundry's rule"
+    )
+    patience: Count = key(
+        5,
+        "High losses in a row that make a spike.",
+        unit="updates",
+        why="LLM Foundry's rule: one bad batch is none",
+        change="a single high loss is to count (1)",
+    )
+
+
 class Train(Block):
     """How the model learns: length, update size, learning rate, precision, evaluation, stopping."""
 
@@ -172,6 +202,12 @@ class Train(Block):
         change="time matters",
         example={"patience": 3},
     )
+    guard: Guarding = key(
+        Guarding(),
+        "What happens before an update whose loss or gradient is no number, or whose loss leaps.",
+        why="a number that is none never reaches a weight",
+        example={"not_finite": "skip", "spike": "rollback"},
+    )
     metric: Text | None = key(
         None,
         "Validation metric that chooses the best checkpoint.",
@@ -201,6 +237,12 @@ class Train(Block):
         if self.batch is not None and self.micro_batch is not None and self.micro_batch > self.batch:
             yield Problem(
                 "micro_batch", f"must not be above train.batch, which is {self.batch}.", f"micro_batch: {self.batch}"
+            )
+        if self.keep < 2 and "rollback" in (self.guard.not_finite, self.guard.spike):
+            yield Problem(
+                "keep",
+                "must be at least 2 where train.guard says rollback: the newest may be what diverges.",
+                "keep: 2",
             )
         if self.max_time is not None and not seconds(self.max_time):
             yield Problem("max_time", "must be a time such as 45s, 30m or 1h30m.", "max_time: 30m")

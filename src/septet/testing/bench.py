@@ -50,7 +50,7 @@ class Bench:
         optimizer = AdamW(Masters(self.model), method.param_groups(self.model, 0.0), betas=(0.9, 0.999), eps=1e-8)
         rates = Rates(lr, "constant", 0, steps, 1.0)
         loop = train_steps(self.model, self.task, optimizer, source, TrainState(), rates=rates, clock=self.clock)
-        return [step.loss for step in loop]
+        return [step.loss for step in loop if step.loss is not None]
 
 
 def bench(folder: Path, task: Any, rows: Sequence[dict[str, Any]], *, model: str | Path | None, method: Any) -> Bench:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from septet.engine import loop
-from septet.engine.loop import TrainingError
+from septet.engine.guard import TrainingError
 from septet.engine.state import TrainState
 from tiny import bench
 
@@ -23,8 +23,8 @@ def overflow_at(b, monkeypatch, steps):
     calls = iter(range(10**6))
     real = loop.backward
 
-    def planted(model, task, batch, totals, *, scale=1.0):
-        value = real(model, task, batch, totals, scale=scale)
+    def planted(model, task, batch, totals, *, scale=1.0, **options):
+        value = real(model, task, batch, totals, scale=scale, **options)
         if next(calls) in steps:
             next(p for p in model.parameters() if p.grad is not None).grad.fill_(float("inf"))
         return value
