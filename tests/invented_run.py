@@ -356,7 +356,7 @@ def _curves(steps: int, start: float, lowest: float | None = None) -> tuple[list
 COSTS = {
     "train_s": 83.4, "stage_s": 96.2, "parts_s": {"backward": 44.0, "forward": 31.0, "optimizer": 6.4, "finish": 4.1, "validation": 3.9, "setup": 3.6, "data": 2.0, "saving": 1.0, "other": 0.2}, "rows": 3040, "tokens": 114000, "rows_per_s": 36.4, "tokens_per_s": 1367.0, "ceiling_share": 0.46, "padding_share": 0.03,
     "peak_memory_bytes": 1288490188, "skipped_updates": 0,
-    "estimate": {"steps": 190, "rows_per_s": 38.0, "tokens_per_s": 1420.0, "train_s": 80.0, "low_s": 70.0, "high_s": 95.0, "memory_bytes": 1400000000, "disk_bytes": 600000000},
+    "estimate": {"steps": 190, "rows_per_s": 38.0, "tokens_per_s": 1420.0, "total_s": 91.0, "train_s": 80.0, "low_s": 70.0, "high_s": 95.0, "memory_bytes": 1400000000, "disk_bytes": 600000000},
 }  # fmt: skip
 ENVIRONMENT = {
     "cpu": {"name": "A processor", "cores": 2, "flags": ["avx2", "avx512f"]}, "memory_bytes": {"total": 25276514304, "available": 22136504320},

@@ -1,6 +1,7 @@
 """Stages 2 and 3: is this run possible here, what will it take, and is the model what it seems to be?
 
-A few real steps are measured and undone; from them come the estimates of time and memory, which the run later sets beside what it took.
+All that the run will do is done once and thrown away (`rehearse.py`); from that come the estimates of time and memory, which the run later
+sets beside what it took.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from septet.engine import machine as machines
-from septet.engine.loop import Step, train_steps
-from septet.engine.state import TrainState
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
+from septet.rehearse import rehearse
 from septet.report import Finding, Report
 from septet.run import Run
 from septet.setup import Setup, set_up
 
-# steps that warm up (the first ones of a size are slow), steps that count, and the time after which four are enough
-WARM_STEPS, MEASURED_STEPS, ENOUGH_S = 3, 12, 5.0
+# parts of the estimate, as they are shown
+ESTIMATED = {
+    "setup_s": "set-up",
+    "train_s": "updates",
+    "validation_s": "validation",
+    "saving_s": "checkpoints",
+    "finish_s": "the artifact",
+}
 # a run that leaves less than this of the machine's memory is warned about
 RESERVE = 0.1
 
@@ -57,8 +61,10 @@ class Checked:
         shown += [
             _products(self.machine["ceiling"]),
             f"model       {model['parameters']:,} parameters, {model['trainable']:,} learn ({model['trainable'] / model['parameters']:.1%})",
-            f"estimate    {estimate['steps']:,} updates, {estimate['rows_per_s']:.0f} rows/s, about {clock(estimate['train_s'])} "
-            f"({estimate['low_s']:.0f} to {estimate['high_s']:.0f} s), {estimate['memory_bytes'] / 2**30:.1f} GiB of memory, {estimate['disk_bytes'] / 2**30:.2f} GiB of disk",
+            f"estimate    {estimate['steps']:,} updates, {estimate['rows_per_s']:.0f} rows/s, about {clock(estimate['total_s'])} in all "
+            f"({estimate['low_s']:.0f} to {estimate['high_s']:.0f} s), {estimate['memory_bytes'] / 2**30:.2f} GiB of memory, {estimate['disk_bytes'] / 2**30:.2f} GiB of disk",
+            "of which    "
+            + ", ".join(f"{name} {clock(estimate[key])}" for key, name in ESTIMATED.items() if estimate[key] >= 0.5),
         ]
         return "\n".join([*shown, self.findings.text()])
 
@@ -72,9 +78,12 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
     with run.locked():
         prepared = prepare(recipe, run, tables=tables, listen=listen)
         listen("stage", name="check")
+        machines.forget_peak()
+        began = time.perf_counter()
         setup = set_up(recipe, prepared, listen=listen)
+        setup_s = time.perf_counter() - began
         facts = machines.machine(run.path)
-        estimate = measure(setup, listen=listen)
+        estimate = rehearse(setup, run, setup_s=setup_s, listen=listen)
         findings = Report(setup.findings.findings)
         findings.add(
             *_resources(estimate, facts),
@@ -93,51 +102,6 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
     return checked
 
 
-def measure(setup: Setup, *, listen: Listen = quiet) -> dict[str, Any]:
-    """Take a few real steps and return what the whole run will take: seconds, bytes of memory and disk.
-
-    The steps' weights are thrown away with the process's copy of the model; `setup` must not be trained afterwards.
-    """
-    optimizer = setup.optimizer()
-    state = TrainState()
-    loop = train_steps(
-        setup.model,
-        setup.task,
-        optimizer,
-        setup.source(),
-        state,
-        rates=setup.rates(),
-        clock=setup.clock,
-        scaled=setup.recipe.train.precision == "fp16",
-    )
-    taken: list[Step] = []
-    total = min(WARM_STEPS + MEASURED_STEPS, setup.total)
-    for step in loop:
-        taken.append(step)
-        listen("progress", what="measure", done=len(taken), total=total)
-        if len(taken) == total or (len(taken) >= WARM_STEPS + 4 and sum(s.seconds for s in taken) > ENOUGH_S):
-            break
-    counted = taken[min(WARM_STEPS, len(taken) - 1) :]
-    validation_s = _validation_s(setup) * _evaluations(setup)
-    per_token = np.array([step.seconds / step.tokens for step in counted])
-    tokens_per_s = 1 / float(np.median(per_token))
-    tokens = setup.planner.tokens_per_epoch
-    train_s = tokens * setup.total / setup.planner.groups_per_epoch / tokens_per_s
-    spread = float(np.quantile(per_token, 0.9) - np.quantile(per_token, 0.1)) * tokens_per_s
-    saved = sum(t.numel() * 4 for t in optimizer.masters.state().values())
-    return {
-        "steps": setup.total,
-        "train_s": round(train_s, 1),
-        "validation_s": round(validation_s, 1),
-        "low_s": round(train_s * (1 - min(0.5, spread / 2)), 1),
-        "high_s": round(train_s * (1 + min(1.0, spread)) + validation_s, 1),
-        "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
-        "tokens_per_s": round(tokens_per_s, 1),
-        "memory_bytes": machines.peak_memory_bytes(),
-        "disk_bytes": saved * (3 * (setup.recipe.train.keep + 1) + 2),
-    }
-
-
 def clock(seconds: float) -> str:
     """Return a duration as a person says it."""
     if seconds < 90:
@@ -145,23 +109,6 @@ def clock(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _validation_s(setup: Setup) -> float:
-    from septet.model.predictor import Predictor
-
-    if not setup.validation:
-        return 0.0
-    part = setup.validation[:200]
-    began = time.perf_counter()
-    Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length).measure(part)
-    return (time.perf_counter() - began) * len(setup.validation) / len(part)
-
-
-def _evaluations(setup: Setup) -> int:
-    from septet.course import evaluate_every
-
-    return -(-setup.total // evaluate_every(setup.recipe.train.eval_every, setup.planner.groups_per_epoch))
 
 
 def _model(setup: Setup) -> dict[str, Any]:

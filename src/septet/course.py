@@ -7,11 +7,14 @@ what came of it.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.device import flops_per_token
+from septet.engine.forecast import Forecast
 from septet.engine.guard import GoBack, Guard, row_name
 from septet.engine.loop import Step, train_steps
 from septet.engine.optim import AdamW
@@ -58,6 +61,9 @@ class Course:
         self.guard = Guard(self.train.guard, state)
         self.stopped = "all planned updates done"
         self.began = time.perf_counter()
+        self.forecast = Forecast(
+            setup.planner, setup.total, self.every, self.train.save_every, estimate=estimated(run) or {}
+        )
         _, self.flops = flops_per_token(setup.model)
 
     def go(self) -> None:
@@ -113,7 +119,7 @@ class Course:
 
     def validate(self, step: Step) -> None:
         """Score the validation rows, and keep the weights if they are the best so far."""
-        with self.timer("validation"):
+        with self._priced("validation"):
             self._validate(step)
 
     def _validate(self, step: Step) -> None:
@@ -156,7 +162,7 @@ class Course:
 
     def save(self) -> None:
         """Commit a checkpoint to resume from."""
-        with self.timer("saving"):
+        with self._priced("saving"):
             self.state.spent = self.timer.settle()
             states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
             states.keep_last(self.run.checkpoints, self.train.keep)
@@ -174,6 +180,14 @@ class Course:
             text=f"went back from update {entry['at']:,} to the checkpoint after update {entry['to']:,}: {entry['reason']}; "
             f"the learning rate is {entry['watch']['lr_scale']:g} times the planned one from here",
         )
+
+    @contextmanager
+    def _priced(self, part: str) -> Iterator[None]:
+        """Count what is done within as `part`, and let the forecast know what one of it takes."""
+        began = time.perf_counter()
+        with self.timer(part):
+            yield
+        self.forecast.took(part, time.perf_counter() - began)
 
     def _record(self, step: Step) -> None:
         setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision or "fp32") * 1e9
@@ -194,7 +208,9 @@ class Course:
             self.run.event("update-left-out", step=step.step, reason=step.reason, rows=rows)
             self.listen("note", text=f"update {step.step:,} was left out: {step.reason}")
         self.run.append("steps.jsonl", record)
-        mean = self.state.seconds / self.state.step
+        left_s = self.forecast.step(
+            step.step, tokens=step.tokens, seconds=step.seconds, gone_s=sum(self.timer.settle().values())
+        )
         self.listen(
             "step",
             step=step.step,
@@ -203,7 +219,7 @@ class Course:
             lr=step.lr,
             tokens_per_s=step.tokens / step.seconds,
             share=step.tokens * self.flops / step.seconds / ceiling,
-            left_s=mean * (setup.total - step.step),
+            left_s=left_s,
         )
 
     def _keep_best(self, step: int, metric: str, value: float | None) -> None:
@@ -228,6 +244,11 @@ def seek_best_anew(run: Run, state: TrainState, listen: Listen = quiet) -> None:
             "note", text=f"the best weights (step {state.best['step']:,}) are gone or damaged; the best is sought anew"
         )
         state.best, state.waits = None, 0
+
+
+def estimated(run: Run) -> dict[str, Any] | None:
+    """Return what `check` said that a run would take; None where it was not asked."""
+    return run.read_json("check.json")["estimate"] if (run.path / "check.json").exists() else None
 
 
 def evaluate_every(wanted: str | float, groups: int) -> int:

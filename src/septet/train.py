@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from septet.course import Course, seek_best_anew
+from septet.course import Course, estimated, seek_best_anew
 from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
 from septet.engine import rollback
 from septet.engine import state as states
-from septet.engine.machine import machine, peak_memory_bytes
+from septet.engine.machine import forget_peak, machine, peak_memory_bytes
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
@@ -58,7 +58,8 @@ class Trained:
     def text(self) -> str:
         return (
             f"trained     {self.steps:,} updates in {self.costs['train_s']:.0f} s, {self.costs['rows_per_s']:.0f} rows/s, "
-            f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.1f} GiB\n"
+            f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.2f} GiB\n"
+            f"{_against(self.costs)}"
             f"stopped     {self.stopped}\n{_guarded(self.costs)}"
             f"best        {_best(self.best)}\n"
             f"model       {self.run.model}"
@@ -92,6 +93,22 @@ def train(
             raise
 
 
+def _against(costs: dict[str, Any]) -> str:
+    """Return the whole stage beside what `check` had said of it, and where most of it went."""
+    parts = [(part, seconds / max(costs["stage_s"], 1e-9)) for part, seconds in costs["parts_s"].items()]
+    most = ", ".join(f"{part} {share:.0%}" for part, share in parts[:5])
+    told = f"in all      {costs['stage_s']:.0f} s: {most}\n"
+    guess = costs["estimate"] or {}
+    if "total_s" not in guess:
+        return told
+    time_off = costs["stage_s"] / max(guess["total_s"], 1e-9) - 1
+    memory_off = costs["peak_memory_bytes"] / guess["memory_bytes"] - 1
+    return (
+        f"{told}estimated   {guess['total_s']:.0f} s, and took {time_off:+.0%}; "
+        f"{guess['memory_bytes'] / 2**30:.2f} GiB, and took {memory_off:+.0%}\n"
+    )
+
+
 def _best(best: dict[str, Any]) -> str:
     if best["value"] is None:
         return f"the last weights, of step {best['step']:,}: there is no validation split to choose by"
@@ -110,6 +127,7 @@ def _guarded(costs: dict[str, Any]) -> str:
 
 
 def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Trained:
+    forget_peak()  # of reading and preparing the data: what `check` estimates is what training takes
     timer = Timer()
     with timer("setup"):
         setup = set_up(recipe, prepared, listen=listen)
@@ -190,10 +208,8 @@ def _finish(course: Course) -> Trained:
             hint="resume from an earlier one: --resume",
         )
     with course.timer("finish"):
-        _write_model(run, setup, weights, card.text(setup, best, _speed(course)))
-        if setup.task.answers_rows and setup.validation:
-            rows = setup.prepared.rows("validation")
-            rows = rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
+        write_model(run, setup, weights, card.text(setup, best, _speed(course)))
+        if rows := profiled_rows(setup):
             write_profile(run.model, Predictor.load(run.model, device=str(setup.device)).predict(rows, embed=True))
             seal(run.model)
     costs = _costs(course)
@@ -203,8 +219,16 @@ def _finish(course: Course) -> Trained:
     return Trained(run, state.step, best, costs, course.stopped)
 
 
-def _write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> None:
-    """Write the artifact from the fp32 masters, merged, with the adapter beside it."""
+def profiled_rows(setup: Setup) -> list[dict[str, Any]]:
+    """Return the validation rows that the artifact is asked for its profile."""
+    if not (setup.task.answers_rows and setup.validation):
+        return []
+    rows = setup.prepared.rows("validation")
+    return rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
+
+
+def write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> None:
+    """Write a run's artifact from the fp32 masters, merged, with the adapter beside it."""
     import torch
 
     # built anew: what is frozen comes from the checkpoint as it is, not rounded to what the run computed in
@@ -263,11 +287,12 @@ def _speed(course: Course) -> dict[str, Any]:
 def _costs(course: Course) -> dict[str, Any]:
     """Return what the whole stage took, beside what `check` had said."""
     parts = course.timer.settle()
-    run = course.run
+    gone_s = sum(parts.values())
     return {
         **_speed(course),
-        "stage_s": round(sum(parts.values()), 3),
+        "stage_s": round(gone_s, 3),
         "parts_s": {part: round(seconds, 3) for part, seconds in sorted(parts.items(), key=lambda item: -item[1])},
         "peak_memory_bytes": peak_memory_bytes(),
-        "estimate": run.read_json("check.json")["estimate"] if (run.path / "check.json").exists() else None,
+        "estimate": estimated(course.run),
+        "forecasts": course.forecast.record(gone_s),
     }

@@ -39,6 +39,7 @@ LAYERS = [
         "show",
         "chat",
         "course",
+        "rehearse",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"journey"},

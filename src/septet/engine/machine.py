@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -92,11 +93,22 @@ def accelerators(torch: Any) -> list[dict[str, Any]]:
 
 
 def peak_memory_bytes() -> int:
-    """Return this process's largest resident size so far."""
+    """Return this process's largest resident size so far, or since `forget_peak`."""
     import resource
 
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), "")
+        if line:
+            return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def forget_peak() -> None:
+    """Let `peak_memory_bytes` begin anew, where the system can: Linux forgets the peak when 5 is written to `clear_refs` (proc(5))."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def lines(facts: dict[str, Any]) -> list[str]:

@@ -81,6 +81,11 @@ class Planner:
         epoch, place = divmod(step, self.groups_per_epoch)
         return epoch, self.order(epoch)[place * self.batch : (place + 1) * self.batch]
 
+    def tokens_by_group(self, epoch: int) -> np.ndarray:
+        """Return the tokens of each group of an epoch."""
+        sizes = self._sizes(self.order(epoch))
+        return np.add.reduceat(sizes, np.arange(0, len(sizes), self.batch))
+
     def micro_batches(self, group: np.ndarray) -> list[np.ndarray]:
         """Split a group into the runs of like length that cost least: computed tokens plus a price for each pass."""
         sizes = self._sizes(group)

@@ -220,7 +220,8 @@ def costs(story: Story) -> Html | None:
     guess = spent.get("estimate") or {}
     share = spent.get("ceiling_share")
     rows = [
-        ["training", _guess(guess, "train_s", words.duration), words.duration(spent.get("train_s"))],
+        ["the whole stage", _guess(guess, "total_s", words.duration), words.duration(spent.get("stage_s"))],
+        ["updates", _guess(guess, "train_s", words.duration), words.duration(spent.get("train_s"))],
         ["rows a second", _guess(guess, "rows_per_s", lambda v: f"{v:,.0f}"), _count(spent.get("rows_per_s"))],
         ["tokens a second", _guess(guess, "tokens_per_s", lambda v: f"{v:,.0f}"), _count(spent.get("tokens_per_s"))],
         ["share of the measured ceiling", words.NO_VALUE, f"{share:.0%}" if share is not None else words.NO_VALUE],
