@@ -92,7 +92,7 @@ def test_stop_names_the_step_and_the_rows_and_can_go_on(tmp_path, monkeypatch):
     ("precision", "budget"),
     [
         ("fp32", 20),
-        ("bf16", 10_000),
+        pytest.param("bf16", 10_000, marks=pytest.mark.slow),
         pytest.param("fp32", 10_000, marks=pytest.mark.slow),
         pytest.param("bf16", 20, marks=pytest.mark.slow),
     ],

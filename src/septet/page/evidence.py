@@ -212,6 +212,15 @@ def findings(story: Story) -> Html:
     return tag("ul", items, class_="findings")
 
 
+# shown only where they happened
+_GUARDED = {
+    "skipped_updates": "updates left out: fp16 overflowed",
+    "left_out_updates": "updates left out by train.guard",
+    "rollbacks": "returns to an earlier checkpoint",
+    "memory_splits": "times micro-batches were halved for memory",
+}
+
+
 def costs(story: Story) -> Html | None:
     """Return time, speed and memory, the estimate beside what the run took, and what the baselines cost."""
     spent = story.files.get("costs.json")
@@ -229,6 +238,7 @@ def costs(story: Story) -> Html | None:
         ["rows seen", words.NO_VALUE, _count(spent.get("rows"))],
         ["tokens seen", words.NO_VALUE, _count(spent.get("tokens"))],
     ]
+    rows += [[what, words.NO_VALUE, _count(spent[name])] for name, what in _GUARDED.items() if spent.get(name)]
     baselines = [
         [name, words.duration(facts["fit_s"]), words.duration(facts["answer_s"]), ", ".join(_facts(facts["facts"]))]
         for name, facts in story.record["baselines"].items()
