@@ -21,6 +21,7 @@ from septet.recipe import Recipe
 from septet.report import Finding, Report
 from septet.run import Run
 from septet.setup import Setup, set_up
+from septet.train import disk_bytes
 
 # steps that warm up (the first ones of a size are slow), steps that count, and the time after which four are enough
 WARM_STEPS, MEASURED_STEPS, ENOUGH_S = 3, 12, 5.0
@@ -124,7 +125,8 @@ def measure(setup: Setup, *, listen: Listen = quiet) -> dict[str, Any]:
     tokens = setup.planner.tokens_per_epoch
     train_s = tokens * setup.total / setup.planner.groups_per_epoch / tokens_per_s
     spread = float(np.quantile(per_token, 0.9) - np.quantile(per_token, 0.1)) * tokens_per_s
-    saved = sum(t.numel() * 4 for t in optimizer.masters.state().values())
+    # training keeps a copy of weights and moments, from which checkpoints are written beside it
+    copied = 12 * sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
     return {
         "steps": setup.total,
         "train_s": round(train_s, 1),
@@ -133,8 +135,8 @@ def measure(setup: Setup, *, listen: Listen = quiet) -> dict[str, Any]:
         "high_s": round(train_s * (1 + min(1.0, spread)) + validation_s, 1),
         "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
-        "memory_bytes": machines.peak_memory_bytes(),
-        "disk_bytes": saved * (3 * (setup.recipe.train.keep + 1) + 2),
+        "memory_bytes": machines.peak_memory_bytes() + copied,
+        "disk_bytes": disk_bytes(setup),
     }
 
 

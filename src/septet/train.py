@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from septet import durable
 from septet.course import Course, seek_best_anew
 from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
@@ -20,7 +21,7 @@ from septet.engine.machine import machine, peak_memory_bytes
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
-from septet.errors import RunError
+from septet.errors import DiskFull, RunError, explain_foreign
 from septet.model import card
 from septet.model.artifact import seal, sha256, write_artifact
 from septet.model.predictor import Predictor
@@ -80,6 +81,7 @@ def train(
     Raises:
         RunError: the folder holds another run, or nothing to resume.
         TrainingError: the loss or the gradient is not a number, or the loss diverges (`train.guard`).
+        ResourceError: the disk is full; what was saved before is kept, and the run can be resumed.
     """
     with run.locked():
         _check_state(run, resume)
@@ -87,6 +89,10 @@ def train(
         listen("stage", name="train")
         try:
             return _train(recipe, run, prepared, resume, listen)
+        except DiskFull as error:
+            full = explain_foreign(error) or error
+            run.fail(full)
+            raise full from error
         except BaseException as error:
             run.fail(error)
             raise
@@ -124,6 +130,7 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
         {"findings": setup.findings.to_json(), "truncation": setup.truncation, "model": model_facts(setup)},
     )
     optimizer = setup.optimizer()
+    durable.need_room(run.path, max(0, disk_bytes(setup) - states.held_bytes(run.checkpoints)))
     state = _restore(run, optimizer, resume, listen)
     timer.add(state.spent)
     run.event("train", step=state.step, total=setup.total)
@@ -143,6 +150,19 @@ def model_facts(setup: Setup) -> dict[str, Any]:
         "fresh": setup.base.fresh,
         "unused": setup.base.unused,
     }
+
+
+def disk_bytes(setup: Setup) -> int:
+    """Return the most that a run's checkpoints (weights and two moments each) and its model take on the disk at a time."""
+    learnt = 4 * sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    # a new checkpoint, and new best weights, lie beside those they replace
+    return learnt * (3 * (setup.recipe.train.keep + 1) + 2) + _model_bytes(setup)
+
+
+def _model_bytes(setup: Setup) -> int:
+    import torch
+
+    return sum(p.numel() for p in setup.model.parameters()) * getattr(torch, setup.base.dtype).itemsize
 
 
 def _check_state(run: Run, resume: bool) -> None:
@@ -190,7 +210,10 @@ def _finish(course: Course) -> Trained:
             hint="resume from an earlier one: --resume",
         )
     with course.timer("finish"):
-        _write_model(run, setup, weights, card.text(setup, best, _speed(course)))
+        need = _model_bytes(setup)
+        durable.need_room(run.model, need)
+        with durable.full_disk(run.model, need):
+            _write_model(run, setup, weights, card.text(setup, best, _speed(course)))
         if setup.task.answers_rows and setup.validation:
             rows = setup.prepared.rows("validation")
             rows = rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
@@ -269,5 +292,6 @@ def _costs(course: Course) -> dict[str, Any]:
         "stage_s": round(sum(parts.values()), 3),
         "parts_s": {part: round(seconds, 3) for part, seconds in sorted(parts.items(), key=lambda item: -item[1])},
         "peak_memory_bytes": peak_memory_bytes(),
+        "saving": course.checkpoints.cost.to_json(),
         "estimate": run.read_json("check.json")["estimate"] if (run.path / "check.json").exists() else None,
     }
