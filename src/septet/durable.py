@@ -187,12 +187,9 @@ def commit(final: Path, files: Mapping[str, Content]) -> None:
 
 
 def begin(final: Path) -> None:
-    """Make the temporary folder of `final`, and clear away what a process that was killed left of its kind."""
+    """Make the temporary folder of `final`, after clearing away what a process that was killed left of its kind."""
     make_folder(final.parent)
-    kind = final.name.split("-")[0]
-    for left in final.parent.glob(f".{kind}-*.*"):
-        if left.suffix in (".tmp", ".gone") or (left.suffix == ".old" and _final_of(left).exists()):
-            shutil.rmtree(left, ignore_errors=True)
+    sweep(final.parent, final.name.partition("-")[0])
     temporary(final).mkdir()
 
 
@@ -239,6 +236,13 @@ def committed(parent: Path, kind: str) -> list[Path]:
 def number(folder: Path) -> int:
     """Return the number in the name of a folder that `committed` found."""
     return int(_digits(folder))
+
+
+def sweep(parent: Path, kind: str) -> None:
+    """Clear away what a process that was killed left: half-written, half-deleted and replaced folders."""
+    for left in parent.glob(f".{kind}-*.*"):
+        if left.suffix in (".tmp", ".gone") or (left.suffix == ".old" and _final_of(left).exists()):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def unfinished(parent: Path, kind: str) -> list[str]:

@@ -193,6 +193,8 @@ def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainS
             optimizer.load_state(found.optimizer)
         seek_best_anew(run, state, listen)
         listen("note", text=f"resumed at step {state.step:,}")
+    for kind in ("step", "best"):
+        durable.sweep(run.checkpoints, kind)
     for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     rollback.cut_streams(run, state.step)

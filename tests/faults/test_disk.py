@@ -1,7 +1,9 @@
 """A full disk, and a disk that may not be written: one clear message, and the last good checkpoint is still there."""
 
+import contextlib
 import errno
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import septet.train as septet_train
 import small
 from septet import durable
 from septet.engine.state import TrainState, load_latest, save
@@ -129,19 +132,95 @@ def test_what_cannot_fit_is_not_begun(tmp_path, monkeypatch):
     assert run.done
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 64 KiB."""
-    place = tmp_path / "disk"
+@contextlib.contextmanager
+def disk(place, size):
+    """A real file system of a size."""
     place.mkdir()
     mount = shutil.which("mount")
     if (
         mount is None
-        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True).returncode
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True
+        ).returncode
     ):
         pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    try:
+        yield place
+    finally:  # lazily: weights that a traceback still holds are mapped from a file there
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    with disk(tmp_path / "disk", "64k") as place:
+        yield place
+
+
+class Fills:
+    """Fills the disk, but for some bytes, at the n-th write to a file whose path holds a text, or as the model is written."""
+
+    def __init__(self, patch, ballast, *, at, of, left):
+        self.ballast, self.left, self.count = ballast, left, at
+        write, write_model = durable._write, septet_train._write_model
+
+        def counted(handle, raw):
+            if of in str(Path(f"/proc/self/fd/{handle}").readlink()) and not ballast.exists():
+                self.count -= 1
+                if self.count == 0:
+                    self.fill()
+            write(handle, raw)
+
+        def before_model(*args):
+            if of == "model":
+                self.fill()
+            write_model(*args)
+
+        patch.setattr(durable, "_write", counted)
+        patch.setattr(septet_train, "_write_model", before_model)
+
+    def fill(self):
+        self.ballast.write_bytes(bytes(max(0, durable.free_bytes(self.ballast) - self.left)))
+
+
+# how many trials, and what is filled: in the midst of a checkpoint, of a log, of the model
+TRIALS = 20 if os.environ.get("SEPTET_FAULTS") == "full" else 3
+PLACES = ("step-0", "steps.jsonl", "model", "best-0")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A run that has all the space it wants, and its recipe."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    source = small.recipe(folder, epochs=1)
+    recipe, run = small.begin(source, folder / "whole")
+    septet_train.train(recipe, run)
+    return source, run
+
+
+@pytest.mark.parametrize("trial", range(TRIALS))
+def test_the_disk_really_fills_while_a_run_writes(trial, unbroken, tmp_path):
+    source, whole = unbroken
+    draw = random.Random(trial)
+    with disk(tmp_path / "disk", "6m") as place:
+        recipe, run = small.begin(source, place / "run")
+        of = PLACES[trial % len(PLACES)]
+        # lines of a log fit into the page that they have begun: it is the next page that does not
+        at, left = draw.randrange(1, 8), draw.choice([0, 4096, 32_768]) if of != "steps.jsonl" else 0
+        with pytest.MonkeyPatch.context() as patch:
+            Fills(patch, place / "ballast", at=at, of=of, left=left)
+            with pytest.raises(ResourceError, match="The disk is full: .* needed, .* free; what was saved") as caught:
+                septet_train.train(recipe, run)
+        assert caught.value.exit_code == 1
+        assert not run.done
+        found = load_latest(run.checkpoints)
+        if run.checkpoints.exists() and any(run.checkpoints.glob("step-*")):
+            assert [p for p in found.passed_over if "being written" not in p] == []
+            assert found.masters
+        (place / "ballast").unlink()
+        septet_train.train(recipe, run, resume=run.started)
+        assert (run.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
+        assert small.steps(run.path) == small.steps(whole.path)
+        assert run.records("evaluations.jsonl") == whole.records("evaluations.jsonl")
 
 
 def test_a_really_full_disk_is_explained(small_disk):
