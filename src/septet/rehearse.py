@@ -29,7 +29,7 @@ from septet.progress import Listen, quiet
 from septet.run import Run
 from septet.setup import Setup
 from septet.tasks import Batch
-from septet.train import profiled_rows, write_model
+from septet.train import disk_bytes, profiled_rows, write_model
 
 # updates that warm up (the first ones of a size are slow): the two that need most memory and one more; and updates that count
 WARM_STEPS, LEAST_STEPS, MOST_STEPS = 3, 4, 40
@@ -76,34 +76,40 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         course = Course(scratch, setup, state, optimizer)
         listen("progress", what="rehearse", done=1, total=3)
         validation_s = _validation_s(setup, course)
-        best_s, saving_s, disk_bytes = _saving(course)
+        saving_s = _saving(course)
         listen("progress", what="rehearse", done=2, total=3)
         finish_s, short = _finish(setup, scratch, state)
     finally:
         shutil.rmtree(scratch.path, ignore_errors=True)
     listen("progress", what="rehearse", done=3, total=3)
     validations = -(-setup.total // course.every)
-    every = setup.recipe.train.save_every
-    saves = validations + (setup.total // every if every else 0)
-    others = setup_s + warm_s + validations * (validation_s + best_s) + saves * saving_s + finish_s
+    saves = validations + _saves_between(setup.recipe.train, setup.total, train_s)
+    others = setup_s + warm_s + validations * validation_s + saves * saving_s + finish_s
     return {
         "steps": setup.total,
         "total_s": round(train_s + others, 1),
         "train_s": round(train_s + warm_s, 1),
         "setup_s": round(setup_s, 1),
         "validation_s": round(validations * validation_s, 1),
-        "saving_s": round(validations * best_s + saves * saving_s, 1),
+        "saving_s": round(saves * saving_s, 1),
         "finish_s": round(finish_s, 1),
-        "validation_each_s": round(validation_s + best_s, 3),
+        "validation_each_s": round(validation_s, 3),
         "saving_each_s": round(saving_s, 3),
         "low_s": round(train_s * (1 - min(0.5, spread / 2)) + others - warm_s, 1),
         "high_s": round(train_s * (1 + min(1.0, spread)) + others, 1),
         "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
         "memory_bytes": peak_memory_bytes() + short,
-        "disk_bytes": disk_bytes,
+        "disk_bytes": disk_bytes(setup),
         "measured_s": round(time.perf_counter() - began, 1),
     }
+
+
+def _saves_between(train: Any, steps: int, train_s: float) -> float:
+    """Return the checkpoints that are saved besides those of validations."""
+    if train.save_steps is not None:
+        return steps // train.save_steps
+    return 0 if train.save_every_s is None else train_s // train.save_every_s
 
 
 def heaviest(planner: Planner) -> tuple[int, int]:
@@ -181,19 +187,12 @@ def _written(setup: Setup, rows: Sequence[Any]) -> tuple[list[int], float]:
     return [i for place in chosen for i in batches[place]], len(chosen) / len(batches)
 
 
-def _saving(course: Course) -> tuple[float, float, int]:
-    """Return the seconds of keeping the best weights and of a checkpoint, and the bytes that a run's checkpoints and artifact take."""
-    run, state = course.run, course.state
-    facts = {"step": state.step, "metric": course.train.metric, "value": 0.0}
-    best_s = _timed(lambda: states.save_best(run.checkpoints, course.optimizer.masters.state(), facts))
-    best = _size(run)
-    saving_s = _timed(course.save)
-    # one more of each while the new one is written, and the artifact
-    return best_s, saving_s, (_size(run) - best) * (course.train.keep + 1) + 3 * best
-
-
-def _size(run: Run) -> int:
-    return sum(path.stat().st_size for path in run.checkpoints.rglob("*") if path.is_file())
+def _saving(course: Course) -> float:
+    """Commit a checkpoint and the best weights; return the seconds that training stands still for them."""
+    course.state.best = {"step": course.state.step, "metric": course.train.metric, "value": 0.0}
+    blocked_s = _timed(course.save)
+    course.checkpoints.finish()
+    return blocked_s
 
 
 def _finish(setup: Setup, run: Run, state: TrainState) -> tuple[float, int]:
