@@ -39,6 +39,8 @@ LAYERS = [
         "show",
         "chat",
         "course",
+        "resume",
+        "selftest",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"journey"},
