@@ -125,6 +125,7 @@ def test_help_lists_the_verbs_in_the_order_of_the_journey(septet):
         "explain",
         "schema",
         "completion",
+        "selftest",
     ]
     assert set(verbs) == set(cli.septet.commands)
 

@@ -24,7 +24,7 @@ STAGES = {
     "Start": ("init", "tokenizer"),
     "The seven stages": ("prepare", "check", "train", "evaluate", "deploy", "predict", "chat", "serve", "monitor"),
     "All of them": ("run",),
-    "Look up": ("list", "explain", "schema", "completion"),
+    "Look up": ("list", "explain", "schema", "completion", "selftest"),
 }
 NUMBERS = {
     "prepare": "1",
