@@ -19,7 +19,7 @@ LAYERS = [
     {"recipe", "registry", "report", "run", "progress", "cache"},
     {"data", "metrics"},
     {"inputs", "model", "tasks", "methods", "baselines", "exports"},
-    {"engine"},
+    {"engine", "optimizers"},
     {
         "init",
         "tokenizer",
