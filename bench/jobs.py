@@ -42,9 +42,14 @@ class Learning:
 
     def overrides(self) -> list[str]:
         """Return it as overrides of a Septet recipe."""
-        values = {name: value for name, value in asdict(self).items() if name != "betas"}
-        values["betas"] = list(self.betas)
-        return [f"train.{name}={_word(name, value)}" for name, value in values.items()]
+        values = asdict(self)
+        adam = {"betas": list(values.pop("betas")), "eps": values.pop("eps")}
+        sections = {"train": values, "optimizer": adam}
+        return [
+            f"{section}.{name}={_word(name, value)}"
+            for section, keys in sections.items()
+            for name, value in keys.items()
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import click
 REFERENCE = Path(__file__).parent / "reference"
 SOURCE = Path(__file__).parent.parent / "src" / "septet"
 COMMAND = "python docs/build.py"
-KINDS = ("task", "input", "method", "metric", "baseline", "export")
+KINDS = ("task", "input", "method", "optimizer", "metric", "baseline", "export")
 # backbones the compatibility table is measured on, and a checkpoint of each family
 BACKBONES = {
     "bert": "BERT, MiniLM, the starter",
@@ -163,7 +163,7 @@ def parts() -> Iterator[str]:
 
     yield from _head(
         "Parts",
-        "Tasks, inputs, methods, metrics, baselines and exports. A file is a part and its name is the registered name; "
+        "Tasks, inputs, methods, optimizers, metrics, baselines and exports. A file is a part and its name is the registered name; "
         "`septet list KIND` prints these tables. [Your own part](../how-to/your-own-part.md) is one more file.",
     )
     yield from (

@@ -16,8 +16,10 @@ SHELLS = ("bash", "zsh", "fish")
 _PARTS = {
     "task.name": "task",
     "method.name": "method",
+    "optimizer.name": "optimizer",
     "task": "task",
     "method": "method",
+    "optimizer": "optimizer",
     "evaluate.baselines": "baseline",
     "deploy.exports": "export",
 }

@@ -17,7 +17,7 @@ from septet.engine.device import flops_per_token
 from septet.engine.forecast import Forecast
 from septet.engine.guard import GoBack, Guard, row_name
 from septet.engine.loop import Step, train_steps
-from septet.engine.optim import AdamW
+from septet.engine.optim import Optimizer
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.engine.writer import Checkpoints
@@ -46,7 +46,7 @@ class Course:
         run: Run,
         setup: Setup,
         state: TrainState,
-        optimizer: AdamW,
+        optimizer: Optimizer,
         listen: Listen = quiet,
         *,
         timer: Timer | None = None,

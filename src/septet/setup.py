@@ -24,9 +24,7 @@ from septet.engine.attention import ATTENTION, attends_alike, register_attention
 from septet.engine.guard import not_finite
 from septet.engine.loop import Examples, Rates
 from septet.engine.masters import Masters
-from septet.engine.muon import Muon, hidden_matrices
-from septet.engine.one_pass import OnePassAdamW
-from septet.engine.optim import AdamW
+from septet.engine.optim import Optimizer
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
@@ -76,19 +74,18 @@ class Setup:
         longest = self.recipe.model.max_length
         return Examples(self.train, self.planner, self.task, self.processor, self.device, self.unpadder, longest)
 
-    def optimizer(self) -> AdamW:
-        """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
-        train = self.recipe.train
+    def optimizer(self) -> Optimizer:
+        """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only, where that is exact."""
+        train, chosen = self.recipe.train, self.recipe.optimizer
+        part = registry.part("optimizer", chosen.name)(chosen)
         # what a task draws may be any token
-        used = {} if self.task.draws else used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0)
+        whole = self.task.draws or not part.by_row
+        used = {} if whole else used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0)
         masters = Masters(self.model, used, devices.DTYPES[train.precision or "fp32"])
         groups = self.method.param_groups(self.model, train.weight_decay)
-        if train.optimizer == "muon":
-            matrices = hidden_matrices(self.model)
-            return Muon(masters, groups, betas=train.betas, eps=train.eps, matrices=matrices)
         rounds = train.precision not in (None, "fp32") and self.device.type == "cpu"
-        kind = OnePassAdamW if train.compile and rounds and not compiled.no_compiler() else AdamW
-        return kind(masters, groups, betas=train.betas, eps=train.eps)
+        compiles = bool(train.compile) and rounds and not compiled.no_compiler()
+        return part.over(masters, groups, model=self.model, compiled=compiles)
 
 
 def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Setup:
@@ -108,7 +105,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     ceiling = devices.ceiling(device, hidden, inner)
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
-    recipe = recipe.filled(_from_method(method, hidden, ceiling, recipe.train.precision))
+    recipe = recipe.filled(_from_method(method, recipe, hidden, ceiling))
     loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor)
     findings.add(*told, _not_finite(model))
     findings.stop_on_blockers()
@@ -267,15 +264,17 @@ def _from_machine(device: torch.device, ceiling: devices.Ceiling) -> dict[str, t
     }
 
 
-def _from_method(
-    method: Any, hidden: int, ceiling: devices.Ceiling, precision: str | None
-) -> dict[str, tuple[Any, str]]:
+def _from_method(method: Any, recipe: Recipe, hidden: int, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
     # smaller networks bear and need a higher rate; 768 is the width the usual rates were found at
     scale = min(2.0, 768 / hidden)
-    lr = float(f"{method.lr * scale:.2g}")
+    part, precision = registry.part("optimizer", recipe.optimizer.name), recipe.train.precision
+    lr = float(f"{method.lr * scale * part.lr_scale:.2g}")
+    told = f"{method.why}; hidden size {hidden}: {scale:.2g} x {method.lr:g}"
+    if part.lr_scale != 1.0:
+        told += f"; {recipe.optimizer.name}: {part.lr_scale:g} x, because {part.why}"
     budget = 32768 if ceiling.device != "cpu" else 2048 if precision == "fp32" else 4096
     filled: dict[str, tuple[Any, str]] = {
-        "train.lr": (lr, f"{method.why}; hidden size {hidden}: {scale:.2g} x {method.lr:g}"),
+        "train.lr": (lr, told),
         "train.token_budget": (
             budget,
             f"a micro-batch of {budget:,} tokens fills this {ceiling.device.upper()}; it never changes the update",

@@ -19,7 +19,7 @@ from septet.encode import folder_of
 from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.machine import forget_peak, machine, peak_memory_bytes
-from septet.engine.optim import AdamW
+from septet.engine.optim import Optimizer
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.errors import DiskFull, RunError, explain_foreign
@@ -220,7 +220,7 @@ def _check_state(run: Run, resume: bool) -> None:
         raise RunError("There is nothing to resume here.", where=str(run.path), hint="leave out --resume")
 
 
-def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainState:
+def _restore(run: Run, optimizer: Optimizer, resume: bool, listen: Listen) -> TrainState:
     """Return the state to begin with; after a resume the streams hold only what the checkpoint knows of."""
     if resume:
         rollback.drop_left_behind(run)

@@ -19,7 +19,7 @@ LAYERS = [
     {"recipe", "registry", "report", "durable", "run", "progress", "cache", "interrupt"},
     {"data", "metrics"},
     {"inputs", "model", "tasks", "methods", "baselines", "exports"},
-    {"engine"},
+    {"engine", "optimizers"},
     {
         "init",
         "tokenizer",

@@ -37,7 +37,7 @@ def import_everything() -> None:
 
     from septet import registry
 
-    for kind in ("task", "method", "metric"):
+    for kind in ("task", "method", "optimizer", "metric"):
         for name in registry.names(kind):
             registry.part(kind, name)
 

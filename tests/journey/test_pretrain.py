@@ -198,7 +198,8 @@ def test_muon_and_half_as_large_weights(tmp_path, compiled):
     if compiled and shutil.which("g++") is None:
         pytest.skip("no C++ compiler here")
     source = recipe(tmp_path, "llama")
-    source["train"] |= {"epochs": 2, "save_every": 3, "optimizer": "muon"} | ({"compile": True} if compiled else {})
+    source["optimizer"] = "muon"
+    source["train"] |= {"epochs": 2, "save_every": 3} | ({"compile": True} if compiled else {})
     source["model"]["dtype"] = "bfloat16"
     source["model"]["config"]["tie_word_embeddings"] = True
     whole = train(source, run=tmp_path / "whole").run

@@ -15,7 +15,7 @@ from septet.display import Screen
 @shared_options
 @click.pass_obj
 def list_(screen: Screen, kind: str | None, code: tuple[str, ...]) -> None:
-    """List the registered tasks, methods, metrics, baselines, exports or inputs; without KIND, the kinds."""
+    """List the registered tasks, methods, optimizers, metrics, baselines, exports or inputs; without KIND, the kinds."""
     from septet import registry
 
     for path in code:

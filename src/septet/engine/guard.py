@@ -239,7 +239,7 @@ class Guard:
         step = self.state.step
         error = ResourceError(
             f"The machine ran out of memory within the optimiser's step of update {step + 1}; what was saved before is kept.",
-            hint="train.optimizer=adamw, method: lora; then go on with --resume",
+            hint="optimizer=adafactor or method=lora, in another folder: --run DIR",
         )
         if self.state.watch.rollbacks >= MOST_ROLLBACKS:
             raise error

@@ -20,7 +20,7 @@ from septet.engine import schedule
 from septet.engine.dropout import DropoutClock
 from septet.engine.guard import Fault, Guard, unfit
 from septet.engine.mixture import again
-from septet.engine.optim import AdamW
+from septet.engine.optim import Optimizer
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
 from septet.engine.step import backward, group_weights
@@ -143,7 +143,7 @@ class Examples:
 def train_steps(
     model: Any,
     task: Any,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     source: Source,
     state: TrainState,
     *,
@@ -255,7 +255,7 @@ class _Passes:
 
     model: Any
     task: Any
-    optimizer: AdamW
+    optimizer: Optimizer
     source: Source
     state: TrainState
     clock: DropoutClock
@@ -302,7 +302,7 @@ class _Passes:
 
 
 def _update(
-    optimizer: AdamW,
+    optimizer: Optimizer,
     state: TrainState,
     rates: Rates,
     lr: float,
@@ -334,7 +334,7 @@ def _update(
             state.good_steps = 0
 
 
-def _move(optimizer: AdamW, lr: float, factor: float, guard: Guard) -> None:
+def _move(optimizer: Optimizer, lr: float, factor: float, guard: Guard) -> None:
     try:
         optimizer.step(lr, factor)
         return

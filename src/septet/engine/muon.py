@@ -24,6 +24,7 @@ class Muon(AdamW):
         groups: parameter names with their weight decay, from the method.
         betas, eps: of AdamW.
         matrices: names of the parameters that Muon updates, from `hidden_matrices`.
+        momentum: of Muon.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Muon(AdamW):
         betas: tuple[float, float],
         eps: float,
         matrices: set[str],
+        momentum: float = 0.95,
     ):
         others = [{**g, "names": [n for n in g["names"] if n not in matrices]} for g in groups]
         super().__init__(masters, others, betas=betas, eps=eps)
@@ -42,17 +44,17 @@ class Muon(AdamW):
         self._matrices = {id(masters.tensors[n]) for n in self.names if n in matrices}
         chosen = self._of([{**g, "names": [n for n in g["names"] if n in matrices]} for g in groups])
         if chosen:
-            self.inners.append(torch.optim.Muon(chosen, lr=1.0, adjust_lr_fn="match_rms_adamw"))
+            self.inners.append(torch.optim.Muon(chosen, lr=1.0, momentum=momentum, adjust_lr_fn="match_rms_adamw"))
 
     def _inner_of(self, master: torch.Tensor) -> torch.optim.Optimizer:
         return self.inners[-1] if id(master) in self._matrices else self.inners[0]
 
+    def _kept_of(self, master: torch.Tensor) -> tuple[str, ...]:
+        return ("momentum_buffer",) if id(master) in self._matrices else self.kept
+
     def _scale(self, inner: torch.optim.Optimizer, factor: float, divisor: torch.Tensor | None) -> None:
-        if not isinstance(inner, torch.optim.Muon):
-            super()._scale(inner, factor, divisor)
-        elif factor != 1.0:
-            grads = [p.grad for group in inner.param_groups for p in group["params"] if p.grad is not None]
-            torch._foreach_mul_(grads, factor)
+        self.divides = not isinstance(inner, torch.optim.Muon)
+        super()._scale(inner, factor, divisor)
 
 
 def hidden_matrices(model: Any) -> set[str]:

@@ -1,31 +1,53 @@
-"""The optimiser over fp32 masters: exact AdamW, whatever dtype the model computes in."""
+"""The optimiser over fp32 masters: whatever dtype the model computes in, updates are exact in fp32.
+
+`Optimizer` puts any optimiser of PyTorch's interface over the masters; `AdamW` is the one that `engine/muon.py` and `engine/one_pass.py` build on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from septet.engine.masters import Masters
+from septet.errors import RunError
+
+Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
-class AdamW:
-    """Decoupled weight decay (Loshchilov & Hutter 2019) over the masters, by PyTorch's fused kernel.
+class Optimizer:
+    """An optimiser of PyTorch's interface over the masters.
 
     Args:
         masters: the tensors to update.
         groups: parameter names with their weight decay, from the method.
-        betas, eps: of Adam.
+        make: returns the inner optimiser over groups of masters.
+        kept: what the inner one keeps for a tensor, by its own names.
+        divides: the inner one's kernel divides gradients by `grad_scale` as it reads them, which saves clipping a pass over memory.
+        decays: weight decay is applied here, before the update, because the inner one's is not decoupled.
+        counts: what of `kept` the inner one wants as a Python number.
     """
 
-    def __init__(self, masters: Masters, groups: list[dict[str, Any]], *, betas: tuple[float, float], eps: float):
+    def __init__(
+        self,
+        masters: Masters,
+        groups: list[dict[str, Any]],
+        *,
+        make: Make,
+        kept: tuple[str, ...],
+        divides: bool = False,
+        decays: bool = False,
+        counts: tuple[str, ...] = (),
+    ):
         self.masters = masters
         self.groups = groups
         self.names = [name for group in groups for name in group["names"]]
         self.inners: list[torch.optim.Optimizer] = []
+        self.kept, self.counts = kept, counts
+        self.divides, self.decays = divides, decays
         if tensors := self._of(groups):
-            self.inners.append(torch.optim.AdamW(tensors, lr=1.0, betas=betas, eps=eps, fused=True))
+            self.inners.append(make(tensors))
 
     def gradient_norm(self) -> torch.Tensor:
         """Return the 2-norm of all gradients together, a scalar."""
@@ -37,8 +59,9 @@ class AdamW:
 
     def step(self, lr: float, factor: float = 1.0) -> None:
         """Update masters and parameters with `factor` times the gradients that are there, then drop the gradients."""
-        # the fused kernel divides each gradient as it reads it, which saves clipping a pass over memory
         divisor = None if factor == 1.0 else torch.tensor(1.0 / factor, device=next(self._tensors()).device)
+        if self.decays:
+            self._decay(lr)
         for inner in self.inners:
             for group in inner.param_groups:
                 group["lr"] = lr
@@ -55,27 +78,43 @@ class AdamW:
         self.masters.drop_gradients()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the moments and step counts by `<what>.<parameter name>`."""
+        """Return what is kept for each tensor by `<what>.<parameter name>`."""
         found = {}
         for name in self.names:
             master = self.masters.tensors[name]
             for what, value in self._inner_of(master).state[master].items():
-                found[f"{what}.{name}"] = value
+                if what in self._kept_of(master) and value is not None:
+                    found[f"{what}.{name}"] = torch.as_tensor(value)
         return found
 
     def load_state(self, saved: dict[str, torch.Tensor]) -> None:
-        """Take the values that `state` gave; nothing saved means before the first step."""
+        """Take the values that `state` gave; nothing saved means before the first step.
+
+        Raises:
+            RunError: another optimiser saved them.
+        """
+        self._refuse_others(saved)
         for name in self.names:
             master = self.masters.tensors[name]
-            state = {
+            state: dict[str, Any] = {
                 what: saved[f"{what}.{name}"].to(master.device)
-                for what in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+                for what in self._kept_of(master)
                 if f"{what}.{name}" in saved
             }
+            state |= {what: int(state[what]) for what in self.counts if what in state}
             if state:
                 self._inner_of(master).state[master] = state
             else:
                 self._inner_of(master).state.pop(master, None)
+
+    def _refuse_others(self, saved: dict[str, torch.Tensor]) -> None:
+        mine = {f"{what}.{name}" for name in self.names for what in self._kept_of(self.masters.tensors[name])}
+        if foreign := sorted(set(saved) - mine):
+            raise RunError(
+                "The checkpoint holds the state of another optimizer.",
+                where=foreign[0],
+                hint="resume with the optimizer of the run's recipe.yaml, or begin anew in another folder: --run DIR",
+            )
 
     def _tensors(self) -> Iterator[torch.Tensor]:
         return (self.masters.tensors[name] for name in self.names)
@@ -91,6 +130,37 @@ class AdamW:
     def _inner_of(self, _master: torch.Tensor) -> torch.optim.Optimizer:
         return self.inners[0]
 
-    def _scale(self, inner: torch.optim.Optimizer, _factor: float, divisor: torch.Tensor | None) -> None:
+    def _kept_of(self, _master: torch.Tensor) -> tuple[str, ...]:
+        return self.kept
+
+    def _decay(self, lr: float) -> None:
+        with torch.no_grad():
+            for group in self.groups:
+                tensors = [self.masters.tensors[n] for n in group["names"]]
+                learning = [t.data for t in tensors if t.grad is not None]
+                if group["weight_decay"] and learning:
+                    torch._foreach_mul_(learning, 1.0 - lr * group["weight_decay"])
+
+    def _scale(self, inner: torch.optim.Optimizer, factor: float, divisor: torch.Tensor | None) -> None:
         """Let the next step of an inner optimiser see scaled gradients."""
-        setattr(inner, "grad_scale", divisor)  # noqa: B010  (an attribute that the fused step reads, declared nowhere)
+        if self.divides:
+            setattr(inner, "grad_scale", divisor)  # noqa: B010  (an attribute that the fused step reads, declared nowhere)
+        elif factor != 1.0:
+            grads = [p.grad for group in inner.param_groups for p in group["params"] if p.grad is not None]
+            torch._foreach_mul_(grads, factor)
+
+
+class AdamW(Optimizer):
+    """Decoupled weight decay (Loshchilov & Hutter 2019) over the masters, by PyTorch's fused kernel.
+
+    Args:
+        masters: the tensors to update.
+        groups: parameter names with their weight decay, from the method.
+        betas, eps: of Adam.
+    """
+
+    def __init__(self, masters: Masters, groups: list[dict[str, Any]], *, betas: tuple[float, float], eps: float):
+        def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(params, lr=1.0, betas=betas, eps=eps, fused=True)
+
+        super().__init__(masters, groups, make=make, kept=("step", "exp_avg", "exp_avg_sq"), divides=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from septet.engine import state as states
 from septet.engine.guard import SLOWER, GoBack, row_name
-from septet.engine.optim import AdamW
+from septet.engine.optim import Optimizer
 from septet.engine.state import TrainState
 from septet.run import Run
 
@@ -21,7 +21,7 @@ RECORD = "rollbacks.json"
 _OUTLIVES = ("rollbacks", "lr_scale", "avoided", "micro_batch", "token_budget", "splits", "answers_halved")
 
 
-def go_back(run: Run, state: TrainState, optimizer: AdamW, cause: GoBack) -> dict[str, Any]:
+def go_back(run: Run, state: TrainState, optimizer: Optimizer, cause: GoBack) -> dict[str, Any]:
     """Return the run to its newest whole checkpoint that is good, and what was done.
 
     Args:

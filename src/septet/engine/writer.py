@@ -18,7 +18,7 @@ import torch
 from septet import durable
 from septet.engine import state as states
 from septet.engine.masters import PENDING, keep
-from septet.engine.optim import AdamW
+from septet.engine.optim import Optimizer
 from septet.engine.state import TrainState
 from septet.run import Run
 
@@ -95,7 +95,7 @@ class Checkpoints:
         self._masters: dict[str, torch.Tensor] = {}
         self._moments: dict[str, torch.Tensor] = {}
 
-    def save(self, state: TrainState, optimizer: AdamW) -> None:
+    def save(self, state: TrainState, optimizer: Optimizer) -> None:
         """Begin to commit a checkpoint; where these weights are the best so far, theirs first, so that no checkpoint names a best that is not there.
 
         Raises:

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from septet import registry
 from septet.errors import UsageError
 from septet.recipe.foreign import translate
-from septet.recipe.schema import SECTIONS, absent_word, chosen_block, default_of, leaves, nested, why_of
+from septet.recipe.schema import CHOSEN, SECTIONS, absent_word, chosen_block, default_of, leaves, nested, why_of
 from septet.recipe.validate import nearest
 from septet.recipe.words import expected
 from septet.recipe.write import flow
@@ -57,7 +57,7 @@ def _blocks(section: str) -> dict[str, type[BaseModel]]:
 
 
 def _section(title: str, block: type[BaseModel], prefix: str) -> str:
-    chosen = prefix in ("task", "method")
+    chosen = prefix in CHOSEN
     meaning = registry.summary(prefix, title) if chosen else (block.__doc__ or "").strip().splitlines()[0]
     lines = [f"{prefix}: {title} — {meaning}" if chosen else f"{prefix} — {meaning}"]
     shown = [(path.removeprefix(f"{prefix}."), field) for path, field in leaves(block, prefix) if nested(field) is None]

@@ -41,6 +41,19 @@ def translate(name: str, value: Any, recipe: Mapping[str, Any]) -> Foreign | Non
     return Foreign(f"is a name of {tool}; Septet's key is {target}.", f"{line}{place}   (septet explain {target})")
 
 
+def moved(path: tuple[Any, ...], value: Any) -> Foreign | None:
+    """Return where a key went that Septet itself once had in another place."""
+    dotted = ".".join(map(str, path))
+    if dotted == "train.optimizer":
+        shown = f"optimizer: {'adamw' if value is None else flow(value)}, a section beside train"
+    elif dotted in ("train.betas", "train.eps"):
+        shown = f"optimizer: {{{path[-1]}: {'…' if value is None else flow(value)}}}, a section beside train"
+    else:
+        return None
+    section = "optimizer" if path[-1] == "optimizer" else f"optimizer.{path[-1]}"
+    return Foreign(f"is {section} now.", f"{shown}   (septet explain {section})")
+
+
 def _rows(value: Any, recipe: Mapping[str, Any]) -> str:
     """Rows of an update: rows of a device times accumulated batches."""
     rows = _find(recipe, "per_device_train_batch_size", "micro_batch_size")
@@ -163,7 +176,9 @@ def _dtype(value: Any, recipe: Mapping[str, Any]) -> str:
 
 
 def _optimizer(value: Any, recipe: Mapping[str, Any]) -> str:
-    return f"optimizer: {'muon' if 'muon' in str(value).lower() else 'adamw'}"
+    said = str(value).lower()
+    eight = "adamw8bit" if "adamw" in said and "8bit" in said else ""
+    return f"optimizer: {eight or next((name for name in ('muon', 'adafactor', 'sgd') if name in said), 'adamw')}"
 
 
 def _find(recipe: Any, *names: str) -> Any:
@@ -211,12 +226,12 @@ _KEYS: dict[str, tuple[str, str, Convert | None]] = {
     "warmup_steps": (_HF, "train.warmup", _warmup),
     "warmup_ratio": (_HF, "train.warmup", _warmup),
     "num_warmup_steps": (_HF, "train.warmup", _warmup),
-    "optim": (_HF, "train.optimizer", _optimizer),
+    "optim": (_HF, "optimizer.name", _optimizer),
     "max_grad_norm": (_HF, "train.clip", _clip),
     "gradient_clipping": (_MANY, "train.clip", _clip),
-    "adam_beta1": (_HF, "train.betas", _betas),
-    "adam_beta2": (_HF, "train.betas", _betas),
-    "adam_epsilon": (_HF, "train.eps", None),
+    "adam_beta1": (_HF, "optimizer.betas", _betas),
+    "adam_beta2": (_HF, "optimizer.betas", _betas),
+    "adam_epsilon": (_HF, "optimizer.eps", None),
     "data_seed": (_HF, "train.seed", None),
     "random_state": (_MANY, "train.seed", None),
     "label_smoothing_factor": (_HF, "task.label_smoothing", None),

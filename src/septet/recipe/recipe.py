@@ -48,6 +48,7 @@ class Recipe:
     model: Model
     method: Any
     train: Train
+    optimizer: Any
     evaluate: Evaluate
     deploy: Deploy
     serve: Serve

@@ -1,6 +1,6 @@
 """The shape of a recipe: its sections, its keys by dotted path, and the JSON schema that editors read.
 
-The blocks of `task` and `method` are the `Options` of the registered file (`tasks/classify.py`), found through the registry,
+The blocks of `task`, `method` and `optimizer` are the `Options` of the registered file (`tasks/classify.py`), found through the registry,
 with the key `name` added.
 """
 
@@ -22,37 +22,44 @@ from septet.recipe.data import Data
 from septet.recipe.model import Model
 from septet.recipe.train import Train
 
-# in the order of the journey; task and method are chosen by name
+# in the order of the journey; task, method and optimizer are chosen by name
 SECTIONS: dict[str, type[BaseModel] | None] = {
     "data": Data,
     "task": None,
     "model": Model,
     "method": None,
     "train": Train,
+    "optimizer": None,
     "evaluate": Evaluate,
     "deploy": Deploy,
     "serve": Serve,
     "monitor": Monitor,
     "run": RunFolder,
 }
-SHORTHANDS = ("task", "model", "method")  # `method: lora` is `method: {name: lora}`
-DEFAULT_METHOD = "full"
-METHOD_WHY = "every weight learns: the strongest; lora and layers cost less memory"
+CHOSEN = tuple(section for section, block in SECTIONS.items() if block is None)
+SHORTHANDS = ("task", "model", "method", "optimizer")  # `method: lora` is `method: {name: lora}`
+# what is meant where the recipe says nothing, and why
+DEFAULTS = {
+    "method": ("full", "every weight learns: the strongest; lora and layers cost less memory"),
+    "optimizer": ("adamw", "what pre-trained models were trained with"),
+}
 _NAME_WHY = "set in the recipe"
 
 
 @functools.cache
 def chosen_block(kind: str, name: str) -> type[BaseModel]:
-    """Return the block of a task or method: its `Options` and the key `name`, strict.
+    """Return the block of a task, method or optimizer: its `Options` and the key `name`, strict.
 
     Raises:
         UsageError: nothing is registered under the name.
     """
     owner = registry.module(kind, name)
     options = getattr(owner, "Options", None) or create_model("Options", __config__=STRICT)
+    meant, why = DEFAULTS.get(kind, ("", _NAME_WHY))
     name_key = Field(
+        default=name if name == meant else ...,
         description=f"Which {kind}: {registry.summary(kind, name)}",
-        json_schema_extra={"why": METHOD_WHY if kind == "method" else _NAME_WHY},
+        json_schema_extra={"why": why},
     )
     title = f"{name.title().replace('_', '')}{kind.title()}"
     told = {"__module__": owner.__name__, "__doc__": options.__doc__, "model_config": STRICT}
@@ -61,14 +68,14 @@ def chosen_block(kind: str, name: str) -> type[BaseModel]:
 
 
 def block_of(section: str, name: str | None = None) -> type[BaseModel]:
-    """Return the block of a section; `name` chooses among tasks or methods."""
+    """Return the block of a section; `name` chooses among tasks, methods or optimizers."""
     block = SECTIONS[section]
     return block if block is not None else chosen_block(section, name or default_name(section))
 
 
 def default_name(section: str) -> str:
-    """Return the task or method meant when only the section is known: full, and the first task."""
-    return DEFAULT_METHOD if section == "method" else registry.names(section)[0]
+    """Return the part meant when only the section is known: full, adamw, and the first task."""
+    return DEFAULTS[section][0] if section in DEFAULTS else registry.names(section)[0]
 
 
 def nested(field: FieldInfo) -> type[BaseModel] | None:
@@ -112,7 +119,7 @@ def held(block: BaseModel, prefix: str) -> Iterator[tuple[str, FieldInfo, Any]]:
 
 
 def keys() -> dict[str, FieldInfo]:
-    """Return every dotted path a recipe may hold, of all registered tasks and methods."""
+    """Return every dotted path a recipe may hold, of all registered tasks, methods and optimizers."""
     found: dict[str, FieldInfo] = {}
     for section, block in SECTIONS.items():
         blocks = [block] if block is not None else [chosen_block(section, name) for name in registry.names(section)]
@@ -148,8 +155,8 @@ def json_schema() -> dict[str, Any]:
             kind = typing.Union[tuple(chosen_block(section, name) for name in registry.names(section))]  # noqa: UP007
         if section == "model":
             kind = kind | str
-        elif section == "method":
-            kind = kind | Literal[tuple(registry.names("method"))]
+        elif section in DEFAULTS:
+            kind = kind | Literal[tuple(registry.names(section))]
         required = section in ("data", "task")
         told[section] = (
             kind,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from septet.recipe.block import Block, Count, Pair, Positive, Problem, Share, Text, Whole, key
+from septet.recipe.block import Block, Count, Positive, Problem, Text, Whole, key
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -128,16 +128,6 @@ class Train(Block):
         why="the usual choice for fine-tuning",
         change="the model overfits (more)",
     )
-    optimizer: Literal["adamw", "muon"] = key(
-        "adamw",
-        "AdamW, or Muon: orthogonalised momentum for hidden matrices, AdamW for embeddings, head, biases and norms.",
-        why="what pre-trained models were trained with",
-        change="the model is built from scratch (muon is reported to need fewer tokens)",
-    )
-    betas: Pair[Share] = key(
-        (0.9, 0.999), "Decay rates of AdamW's two averages.", why="AdamW's own", example=[0.9, 0.999]
-    )
-    eps: Positive = key(1e-8, "AdamW's epsilon.", why="AdamW's own")
     clip: Positive | None = key(
         1.0,
         "Largest gradient norm; null turns clipping off.",

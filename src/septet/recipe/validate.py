@@ -14,10 +14,10 @@ from septet import registry
 from septet.errors import RecipeError, SeptetError, UsageError, raise_all
 from septet.recipe.block import STRICT, Problem
 from septet.recipe.draft import Draft
-from septet.recipe.foreign import translate
+from septet.recipe.foreign import moved, translate
 from septet.recipe.scan import Path as KeyPath
 from septet.recipe.scan import scalar
-from septet.recipe.schema import DEFAULT_METHOD, SECTIONS, choices, chosen_block, default_of, keys, nested, optional
+from septet.recipe.schema import CHOSEN, DEFAULTS, SECTIONS, choices, chosen_block, default_of, keys, nested, optional
 from septet.recipe.words import expected
 from septet.recipe.write import flow
 
@@ -80,8 +80,8 @@ def _section(draft: Draft, section: str, problems: list[SeptetError]) -> BaseMod
     if block is None:
         return None
     values = _without_auto(block, dict(value or {}))
-    if section == "method":
-        values.setdefault("name", DEFAULT_METHOD)
+    if section in DEFAULTS:
+        values.setdefault("name", DEFAULTS[section][0])
     try:
         found = block.model_validate(values)
     except ValidationError as error:
@@ -94,8 +94,8 @@ def _section(draft: Draft, section: str, problems: list[SeptetError]) -> BaseMod
 
 
 def _chosen(draft: Draft, section: str, value: dict[str, Any], problems: list[SeptetError]) -> type[BaseModel] | None:
-    """Return the block of the task or method that is named."""
-    name = value.get("name", DEFAULT_METHOD if section == "method" else None)
+    """Return the block of the task, method or optimizer that is named."""
+    name = value.get("name", DEFAULTS[section][0] if section in DEFAULTS else None)
     path = (section, "name")
     known = registry.names(section)
     if name is None:
@@ -254,7 +254,7 @@ def _unknown(draft: Draft, path: KeyPath, known: list[str]) -> SeptetError:
     """Explain a key that does not exist: another tool's name, a key of another section, or a slip."""
     name, dotted = str(path[-1]), ".".join(map(str, path))
     where = draft.where(path)
-    foreign = translate(name, draft.at(path), draft.values)
+    foreign = moved(path, draft.at(path)) or translate(name, draft.at(path), draft.values)
     if foreign is not None:
         return RecipeError(f"{dotted} {foreign.what}", where=where, hint=foreign.hint)
     owners = _other_parts(path, name)
@@ -296,8 +296,8 @@ def _raw(value: Any) -> Any:
 
 
 def _other_parts(path: KeyPath, name: str) -> list[str]:
-    """Return the methods (or tasks) that do have the key."""
-    if path[0] not in ("task", "method") or len(path) != 2:
+    """Return the methods (or tasks, or optimizers) that do have the key."""
+    if path[0] not in CHOSEN or len(path) != 2:
         return []
     return [part for part in registry.names(str(path[0])) if name in chosen_block(str(path[0]), part).model_fields]
 

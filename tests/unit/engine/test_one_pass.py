@@ -14,6 +14,7 @@ from septet.engine.masters import Masters
 from septet.engine.muon import Muon
 from septet.engine.one_pass import OnePassAdamW
 from septet.engine.optim import AdamW
+from septet.recipe.schema import chosen_block
 from septet.setup import Setup
 
 USED = [0, 2, 3, 7]
@@ -150,7 +151,7 @@ def test_where_the_compiler_fails_it_computes_the_same_and_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("precision", "compiles", "compiler", "optimizer", "kind"),
+    ("precision", "compiles", "compiler", "name", "kind"),
     [
         ("bf16", True, "", "adamw", OnePassAdamW),
         ("bf16", False, "", "adamw", AdamW),
@@ -160,13 +161,13 @@ def test_where_the_compiler_fails_it_computes_the_same_and_says_so(monkeypatch):
     ],
 )
 def test_it_is_taken_where_masters_lie_apart_and_a_compiler_works(
-    monkeypatch, precision, compiles, compiler, optimizer, kind
+    monkeypatch, precision, compiles, compiler, name, kind
 ):
     monkeypatch.setattr(compiled, "no_compiler", lambda: compiler)
-    monkeypatch.setattr("septet.setup.hidden_matrices", lambda model: {"out.weight"})
-    train = SimpleNamespace(precision=precision, compile=compiles, optimizer=optimizer, weight_decay=0.1, **OPTIONS)
+    monkeypatch.setattr("septet.engine.muon.hidden_matrices", lambda model: {"out.weight"})
+    train = SimpleNamespace(precision=precision, compile=compiles, weight_decay=0.1)
     setup = SimpleNamespace(
-        recipe=SimpleNamespace(train=train),
+        recipe=SimpleNamespace(train=train, optimizer=chosen_block("optimizer", name)(name=name, **OPTIONS)),
         task=SimpleNamespace(draws=True),
         method=SimpleNamespace(param_groups=lambda model, decay: GROUPS),
         model=Net(),

@@ -36,6 +36,9 @@ def said(**train):
         ({"lora_target": "q_proj,v_proj"}, "method.targets", "[q_proj, v_proj]"),
         ({"evals_per_epoch": 4}, "train.eval_every", "eval_every: 0.25"),
         ({"early_stopping_patience": 2}, "train.early_stopping", "{patience: 2}"),
+        ({"optim": "adamw_bnb_8bit"}, "optimizer.name", "optimizer: adamw8bit"),
+        ({"optim": "adafactor"}, "optimizer.name", "optimizer: adafactor"),
+        ({"adam_beta2": 0.98}, "optimizer.betas", "betas: [0.9, 0.98]"),
         ({"val_set_size": 0.05}, "data.split.validation", "validation: 0.05"),
     ],
 )
@@ -47,6 +50,25 @@ def test_a_foreign_name_is_translated(given, key, way):
 
 def test_a_name_without_counterpart_says_why():
     assert "the best checkpoint always becomes the model" in said(load_best_model_at_end=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "now", "way"),
+    [
+        ({"optimizer": "muon"}, "optimizer", "optimizer: muon, a section beside train"),
+        ({"betas": [0.9, 0.95]}, "optimizer.betas", "optimizer: {betas: [0.9, 0.95]}"),
+        ({"eps": 1e-6}, "optimizer.eps", "optimizer: {eps: 1.0e-6}"),
+    ],
+)
+def test_a_key_that_moved_says_where_it_went(given, now, way):
+    text = said(**given)
+    assert f"is {now} now." in text
+    assert way in text
+
+
+def test_an_option_of_another_optimizer_names_its_owner():
+    with pytest.raises(SeptetError, match=r"optimizer\.momentum belongs to the optimizer muon or sgd"):
+        Recipe.load(BASE | {"optimizer": {"name": "adamw", "momentum": 0.9}})
 
 
 def test_foreign_names_are_known_at_any_place():

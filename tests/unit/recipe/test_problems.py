@@ -44,7 +44,7 @@ train:
   lr: "1e-4"
   batch: 8
   micro_batch: 16
-  eps: .nan
+  seed: -1
   weight_decay: .inf
   clip: -1
   max_time: soon
@@ -70,7 +70,7 @@ evaluat: {}
         ("train.schedule=cosin", "linear, cosine, constant", "schedule: cosine"),
         ("train.max_time=soon", "30m", "max_time"),
         ("train.save_every=often", "5m", "save_every"),
-        ("train.betas=[0.9]", "a list of 2 numbers", "[0.9, 0.999]"),
+        ("optimizer.betas=[0.9]", "a list of 2 numbers", "[0.9, 0.999]"),
         ("serve.port=99999", "from 0 to 65,535", "8000"),
         ("evaluate.confidence=1", "above 0 and below 1", "0.95"),
         ("data.split.test=1.5", "from 0 to below 1", "0.1"),

@@ -99,10 +99,15 @@ def test_plain_python_values_are_taken():
     import numpy as np
 
     recipe = Recipe.load(
-        {"data": {"train": Path("a.csv")}, "task": MINIMAL["task"], "train": {"betas": (0.8, 0.9), "seed": np.int64(7)}}
+        {
+            "data": {"train": Path("a.csv")},
+            "task": MINIMAL["task"],
+            "train": {"seed": np.int64(7)},
+            "optimizer": {"betas": (0.8, 0.9)},
+        }
     )
     assert recipe.data.train == "a.csv"
-    assert recipe.train.betas == (0.8, 0.9)
+    assert recipe.optimizer.betas == (0.8, 0.9)
     assert recipe.train.seed == 7
 
 
@@ -209,7 +214,7 @@ def test_filled_respects_what_is_set():
 
 FULL = [
     "train.lr=1e-4",
-    "train.betas=[0.8, 0.99]",
+    "optimizer.betas=[0.8, 0.99]",
     "data.test={web: a.csv, shop: [b.csv, c.csv]}",
     "data.sample={train: 100}",
     "train.early_stopping={patience: 2, min_delta: 1e-3}",
@@ -249,7 +254,7 @@ def test_a_saved_recipe_means_the_same_to_an_older_yaml():
     recipe = Recipe.load(MINIMAL, FULL)
     old = yaml.safe_load(recipe.to_yaml())
     assert old["train"]["lr"] == 1e-4
-    assert old["train"]["eps"] == 1e-8
+    assert old["optimizer"]["eps"] == 1e-8
     assert old["task"]["labels"] == recipe.task.labels
     assert old["task"]["class_weights"] == {"NO": 1, "on": 2.5}
 

@@ -1,0 +1,37 @@
+"""Optimisers: how gradients move the weights. One file is one optimiser.
+
+An optimiser is a class with the options of its file. `over` returns it at work over fp32 masters (`engine/optim.py`). Weight decay is
+`train.weight_decay` and decoupled for all of them; rate, schedule and clipping are the loop's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from septet.engine.masters import Masters
+    from septet.engine.optim import Optimizer
+
+
+class OptimizerPart(Protocol):
+    """The contract of an optimiser.
+
+    Attributes:
+        lr_scale: what a method's learning rate, found with AdamW, is multiplied with, where the recipe names none.
+        why: the reason for `lr_scale`.
+        by_row: whether a row of a matrix that gets no gradient changes by weight decay alone, and changes no other row.
+    """
+
+    lr_scale: float
+    why: str
+    by_row: bool
+
+    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> Optimizer:
+        """Return the optimiser at work.
+
+        Args:
+            groups: parameter names with their weight decay, from the method.
+            model: what is trained, for an optimiser that treats some of its parameters apart.
+            compiled: whether a compiled update in one pass is wanted and possible.
+        """
+        ...
