@@ -147,6 +147,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
     listen: Listen = quiet,
@@ -156,11 +157,12 @@ def train(
     Args:
         resume: go on from the newest checkpoint of `run`, with the values it was begun with.
         force: resume although the recipe has changed since.
+        profile: look closely at where the time goes.
     """
     recipe, opened = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
     from septet.train import train as verb
 
-    return verb(recipe, opened, resume=resume, tables=tables, listen=listen)
+    return verb(recipe, opened, resume=resume, profile=profile, tables=tables, listen=listen)
 
 
 def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
@@ -212,6 +214,7 @@ def run_all(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
     listen: Listen = quiet,
@@ -233,7 +236,7 @@ def run_all(
         if not resume:
             journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
         journey.stages["train"] = training(
-            recipe, opened, resume=resume and opened.started, tables=tables, listen=listen
+            recipe, opened, resume=resume and opened.started, profile=profile, tables=tables, listen=listen
         )
     listen("stage", name="evaluate")
     journey.stages["evaluate"] = evaluating(opened, listen=listen)
