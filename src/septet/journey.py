@@ -148,6 +148,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
     listen: Listen = quiet,
@@ -157,11 +158,14 @@ def train(
     Args:
         resume: go on from the newest checkpoint of `run`, with the values it was begun with.
         force: resume although the recipe, the data, the model or versions have changed since.
+        profile: look closely at where the time goes.
     """
     recipe, opened, changed = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
     from septet.train import train as verb
 
-    return verb(recipe, opened, resume=resume, force=force, changed=changed, tables=tables, listen=listen)
+    return verb(
+        recipe, opened, resume=resume, force=force, profile=profile, changed=changed, tables=tables, listen=listen
+    )
 
 
 def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
@@ -213,6 +217,7 @@ def run_all(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
     listen: Listen = quiet,
@@ -233,7 +238,12 @@ def run_all(
     if not (resume and opened.done):
         if not resume:
             journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
-        going_on: dict[str, Any] = {"resume": resume and opened.started, "force": force, "changed": changed}
+        going_on: dict[str, Any] = {
+            "resume": resume and opened.started,
+            "force": force,
+            "changed": changed,
+            "profile": profile,
+        }
         journey.stages["train"] = training(recipe, opened, **going_on, tables=tables, listen=listen)
     listen("stage", name="evaluate")
     journey.stages["evaluate"] = evaluating(opened, listen=listen)

@@ -34,6 +34,7 @@ from septet.resume import Difference, facts, settle
 from septet.resume import finding as mixture
 from septet.run import Run
 from septet.setup import Setup, build, set_up
+from septet.timetable import against, timing_table
 from septet.watch.profile import write as write_profile
 
 # validation rows that answers are written to for the profile: enough for the tests of drift, and soon done
@@ -49,6 +50,7 @@ class Trained:
     best: dict[str, Any]
     costs: dict[str, Any]
     stopped: str
+    timing: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -58,16 +60,18 @@ class Trained:
             "best": self.best,
             "costs": self.costs,
             "stopped": self.stopped,
+            **({} if self.timing is None else {"timing": self.timing}),
         }
 
     def text(self) -> str:
         return (
             f"trained     {self.steps:,} updates in {self.costs['train_s']:.0f} s, {self.costs['rows_per_s']:.0f} rows/s, "
             f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.2f} GiB\n"
-            f"{_against(self.costs)}"
+            f"{against(self.costs)}\n"
             f"stopped     {self.stopped}\n{_guarded(self.costs)}"
             f"best        {_best(self.best)}\n"
             f"model       {self.run.model}"
+            + ("" if self.timing is None else f"\n\n{timing_table(self.costs, self.timing)}")
         )
 
 
@@ -78,6 +82,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     changed: Sequence[Difference] = (),
+    profile: bool = False,
     tables: Mapping[str, Any] | None = None,
     listen: Listen = quiet,
 ) -> Trained:
@@ -89,6 +94,7 @@ def train(
         resume: go on from the newest whole checkpoint.
         force: resume although something has changed.
         changed: what has changed in the recipe.
+        profile: look closely at where the time goes, and write `timing.json`; what is learned stays the same.
         tables: in-memory splits instead of files.
         listen: told of all progress.
 
@@ -105,7 +111,7 @@ def train(
             folder = folder_of(recipe, prepared, listen=listen)
             settle(run, facts(prepared, folder), changed, force=force)
             listen("stage", name="train")
-            return _train(recipe, run, prepared, resume, listen)
+            return _train(recipe, run, prepared, resume, listen, profile=profile)
         except DiskFull as error:
             full = explain_foreign(error) or error
             run.fail(full)
@@ -120,22 +126,6 @@ def train(
         except BaseException as error:
             run.fail(error)
             raise
-
-
-def _against(costs: dict[str, Any]) -> str:
-    """Return the whole stage beside what `check` had said of it, and where most of it went."""
-    parts = [(part, seconds / max(costs["stage_s"], 1e-9)) for part, seconds in costs["parts_s"].items()]
-    most = ", ".join(f"{part} {share:.0%}" for part, share in parts[:5])
-    told = f"in all      {costs['stage_s']:.0f} s: {most}\n"
-    guess = costs["estimate"] or {}
-    if "total_s" not in guess:
-        return told
-    time_off = costs["stage_s"] / max(guess["total_s"], 1e-9) - 1
-    memory_off = costs["peak_memory_bytes"] / guess["memory_bytes"] - 1
-    return (
-        f"{told}estimated   {guess['total_s']:.0f} s, and took {time_off:+.0%}; "
-        f"{guess['memory_bytes'] / 2**30:.2f} GiB, and took {memory_off:+.0%}\n"
-    )
 
 
 def _best(best: dict[str, Any]) -> str:
@@ -155,7 +145,7 @@ def _guarded(costs: dict[str, Any]) -> str:
     return f"guarded     {found}\n" if found else ""
 
 
-def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Trained:
+def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen, *, profile: bool) -> Trained:
     forget_peak()  # of reading and preparing the data: what `check` estimates is what training takes
     timer = Timer()
     with timer("setup"):
@@ -177,6 +167,8 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
     timer.add(state.spent)
     run.event("train", step=state.step, total=setup.total)
     course = Course(run, setup, state, optimizer, listen, timer=timer)
+    if profile:
+        course.profile()
     course.go()
     return _finish(course)
 
@@ -253,6 +245,12 @@ def _finish(course: Course) -> Trained:
             where=str(run.checkpoints),
             hint="resume from an earlier one: --resume",
         )
+    timing = None
+    if course.breakdown is not None:
+        with course.timer("profile"):
+            timing = course.breakdown.facts(
+                tokens_per_s=_speed(course)["tokens_per_s"], step_s=state.seconds / max(1, state.step)
+            )
     with course.timer("finish"):
         need = _model_bytes(setup)
         durable.need_room(run.model, need)
@@ -263,9 +261,11 @@ def _finish(course: Course) -> Trained:
             seal(run.model)
     costs = _costs(course)
     run.write_json("costs.json", costs)
+    if timing is not None:
+        run.write_json("timing.json", timing)
     run.event("trained", step=state.step, stopped=course.stopped)
     run.finish()
-    return Trained(run, state.step, best, costs, course.stopped)
+    return Trained(run, state.step, best, costs, course.stopped, timing)
 
 
 def profiled_rows(setup: Setup) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ LAYERS = [
         "rehearse",
         "resume",
         "selftest",
+        "timetable",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"journey"},

@@ -118,6 +118,7 @@ def recipe_options(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def resumable_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """What the verbs that train take besides."""
+    verb = click.option("--profile", is_flag=True, help="Show where the time goes, by part and by operator.")(verb)
     verb = click.option("--force", is_flag=True, help="Resume although recipe, data, model or versions have changed.")(
         verb
     )
