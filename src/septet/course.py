@@ -71,7 +71,7 @@ class Course:
         self.forecast = Forecast(
             setup.planner, setup.total, self.every, self.train.save_steps, estimate=estimated(run) or {}
         )
-        _, self.flops = flops_per_token(setup.model)
+        self.flops = flops_per_token(setup.model)[1] if setup.states is None else setup.states.flops_per_token
 
     def profile(self) -> None:
         """Look closely at where the updates to come spend their time."""
@@ -200,7 +200,7 @@ class Course:
     def score(self) -> dict[str, float]:
         """Return the task's metrics and the loss on the validation rows."""
         setup = self.setup
-        measured = self.predictor.measure(setup.validation)
+        measured = self.predictor.measure(setup.validation, setup.states and setup.states.validation)
         wanted = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, setup.task.loss_metric}
         # answers are written only where the checkpoint is chosen by them: that takes its time
         writes = needs_texts(self.train.metric)

@@ -163,6 +163,9 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
     )
     optimizer = setup.optimizer()
     durable.need_room(run.path, max(0, disk_bytes(setup) - states.held_bytes(run.checkpoints)))
+    if setup.frozen is not None:
+        with timer("frozen"):
+            setup.keep_states(listen)
     state = _restore(run, optimizer, resume, listen)
     timer.add(state.spent)
     run.event("train", step=state.step, total=setup.total)
