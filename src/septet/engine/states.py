@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from septet import cache
-from septet.run import write_atomic
+from septet.durable import write_atomic
 
 KIND = "frozen"
 # bytes of all files together, and the share of the free disk that a new one may take
