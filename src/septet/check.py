@@ -23,6 +23,7 @@ from septet.setup import Setup, set_up
 # parts of the estimate, as they are shown
 ESTIMATED = {
     "setup_s": "set-up",
+    "frozen_s": "the frozen part",
     "train_s": "updates",
     "validation_s": "validation",
     "saving_s": "checkpoints",

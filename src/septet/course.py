@@ -64,7 +64,7 @@ class Course:
         self.forecast = Forecast(
             setup.planner, setup.total, self.every, self.train.save_every, estimate=estimated(run) or {}
         )
-        _, self.flops = flops_per_token(setup.model)
+        self.flops = flops_per_token(setup.model)[1] if setup.states is None else setup.states.flops_per_token
 
     def go(self) -> None:
         """Train to the end, or until something stops the run."""
@@ -150,7 +150,7 @@ class Course:
     def score(self) -> dict[str, float]:
         """Return the task's metrics and the loss on the validation rows."""
         setup = self.setup
-        measured = self.predictor.measure(setup.validation)
+        measured = self.predictor.measure(setup.validation, setup.states and setup.states.validation)
         wanted = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, setup.task.loss_metric}
         # answers are written only where the checkpoint is chosen by them: that takes its time
         writes = needs_texts(self.train.metric)

@@ -63,6 +63,7 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
     """
     optimizer, state = setup.optimizer(), TrainState()
     began = time.perf_counter()
+    frozen_s, frozen_bytes = _frozen(setup)
     counted, warm_s = _updates(setup, optimizer, state, listen)
     per_token = np.array([step.seconds / step.tokens for step in counted])
     tokens_per_s = 1 / _speed(counted)
@@ -85,12 +86,13 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
     validations = -(-setup.total // course.every)
     every = setup.recipe.train.save_every
     saves = validations + (setup.total // every if every else 0)
-    others = setup_s + warm_s + validations * (validation_s + best_s) + saves * saving_s + finish_s
+    others = setup_s + frozen_s + warm_s + validations * (validation_s + best_s) + saves * saving_s + finish_s
     return {
         "steps": setup.total,
         "total_s": round(train_s + others, 1),
         "train_s": round(train_s + warm_s, 1),
         "setup_s": round(setup_s, 1),
+        "frozen_s": round(frozen_s, 1),
         "validation_s": round(validations * validation_s, 1),
         "saving_s": round(validations * best_s + saves * saving_s, 1),
         "finish_s": round(finish_s, 1),
@@ -101,9 +103,17 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
         "memory_bytes": peak_memory_bytes() + short,
-        "disk_bytes": disk_bytes,
+        "disk_bytes": disk_bytes + frozen_bytes,
         "measured_s": round(time.perf_counter() - began, 1),
     }
+
+
+def _frozen(setup: Setup) -> tuple[float, int]:
+    """Let updates begin at states of the frozen part, for timing; return the seconds that computing them takes, and their bytes."""
+    if setup.frozen is None:
+        return 0.0, 0
+    setup.states, seconds = setup.frozen.trial()
+    return seconds, setup.frozen.bytes_in(setup.states.table.dtype)
 
 
 def heaviest(planner: Planner) -> tuple[int, int]:

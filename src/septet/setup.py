@@ -20,7 +20,9 @@ from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
 from septet.engine import compiled, dropout
 from septet.engine import device as devices
+from septet.engine import frozen as frozen_parts
 from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
+from septet.engine.frozen import Frozen, States, Vectors
 from septet.engine.guard import not_finite
 from septet.engine.loop import Examples, Rates
 from septet.engine.masters import Masters
@@ -60,6 +62,8 @@ class Setup:
     clock: dropout.DropoutClock
     shortcut: FirstTokenOnly | None
     unpadder: Unpadder | None
+    frozen: Frozen | None = None
+    states: States | None = None
     findings: Report = field(default_factory=Report)
     truncation: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -72,9 +76,18 @@ class Setup:
         train = self.recipe.train
         return Rates(train.lr or 0.0, train.schedule, warmup_steps(train.warmup, self.total), self.total, train.clip)
 
-    def source(self) -> Examples:
+    def source(self) -> Examples | Vectors:
+        """Return what updates see; its batches begin above the frozen part once its states are kept."""
+        return self.examples() if self.states is None else self.states.source()
+
+    def examples(self) -> Examples:
+        """Return the source of whole examples."""
         longest = self.recipe.model.max_length
         return Examples(self.train, self.planner, self.task, self.processor, self.device, self.unpadder, longest)
+
+    def keep_states(self, listen: Listen = quiet) -> None:
+        """Compute the states of the frozen part where it is computed once; the model must compute as it will in training."""
+        self.states = None if self.frozen is None else self.frozen.kept(listen)
 
     def optimizer(self) -> AdamW:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only."""
@@ -120,16 +133,8 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     can_unpad = suits and counted and recipe.train.pad != "max_length"
     without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
     findings.add(*task.findings(model))
-    planner = _planner(recipe, encoded, without_padding is not None)
-    if recipe.train.compile is None:
-        tokens = planner.tokens_per_epoch * _updates(recipe, planner) / planner.groups_per_epoch
-        told = compiled.worth(model, tokens, ceiling, recipe.train.precision or "fp32")
-        recipe = recipe.filled({"train.compile": told})
-    findings.add(
-        compiled.compile_blocks(model) if recipe.train.compile else None,
-        *last_token.findings(loaded, processor, train),
-    )
-    return Setup(
+    findings.add(*last_token.findings(loaded, processor, train))
+    setup = Setup(
         recipe=recipe,
         prepared=prepared,
         task=task,
@@ -139,7 +144,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         processor=processor,
         device=device,
         ceiling=ceiling,
-        planner=planner,
+        planner=_planner(recipe, encoded, without_padding is not None),
         train=train,
         validation=encoded.validation,
         validation_rows=encoded.validation_rows,
@@ -150,6 +155,37 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         truncation={"train": truncated([train])}
         | ({"validation": truncated(encoded.validation)} if encoded.validation else {}),
     )
+    _cut_frozen(setup)
+    _compile(setup)
+    return setup
+
+
+def _cut_frozen(setup: Setup) -> None:
+    """Find the frozen part that is to be computed once."""
+    train = setup.recipe.train
+    found = frozen_parts.choose(
+        train.cache_frozen,
+        model=setup.model,
+        task=setup.task,
+        clock=setup.clock,
+        train=setup.examples(),
+        validation=[example for examples in setup.validation for example in examples],
+        epochs=setup.total / setup.planner.groups_per_epoch,
+        dtype=devices.DTYPES[train.precision or "fp32"],
+    )
+    setup.frozen = found.frozen
+    setup.recipe = setup.recipe.filled({"train.cache_frozen": (found.frozen is not None, found.why)})
+    setup.findings.add(found.finding)
+
+
+def _compile(setup: Setup) -> None:
+    """Compile what the recipe says, or what repays it."""
+    planner, train = setup.planner, setup.recipe.train
+    if train.compile is None:
+        tokens = planner.tokens_per_epoch * setup.total / planner.groups_per_epoch
+        told = compiled.worth(setup.model, tokens, setup.ceiling, train.precision or "fp32")
+        setup.recipe = setup.recipe.filled({"train.compile": told})
+    setup.findings.add(compiled.compile_blocks(setup.model) if setup.recipe.train.compile else None)
 
 
 def _built(

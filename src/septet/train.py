@@ -142,6 +142,9 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
         {"findings": setup.findings.to_json(), "truncation": setup.truncation, "model": model_facts(setup)},
     )
     optimizer = setup.optimizer()
+    if setup.frozen is not None:
+        with timer("frozen"):
+            setup.keep_states(listen)
     state = _restore(run, optimizer, resume, listen)
     timer.add(state.spent)
     run.event("train", step=state.step, total=setup.total)

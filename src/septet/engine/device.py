@@ -6,6 +6,7 @@ The precision is chosen from a measurement on this machine at the model's own sh
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -99,13 +100,18 @@ def choose_precision(ceiling: Ceiling) -> tuple[str, str]:
     return "fp32", f"bf16 is {ratio:.1f} times the speed of fp32 on this {ceiling.device.upper()} ({measured})"
 
 
-def flops_per_token(model: Any) -> tuple[float, float]:
+def flops_per_token(model: Any, unused: Iterable[nn.Module] = ()) -> tuple[float, float]:
     """Return the matrix-product operations a token costs: forward, and forward with backward.
 
     Each weight matrix costs 2 operations a token forward, 2 for the gradient of its input and 2 for its own where it learns; the gradient of
     an input is needed only above the lowest learning part, which is taken as all or nothing here. Embedding look-ups cost none.
+
+    Args:
+        unused: modules of the model that are not run.
     """
-    matrices = [(m.weight.numel(), m.weight.requires_grad) for m in model.modules() if isinstance(m, nn.Linear)]
+    left_out = set(unused)
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear) and m not in left_out]
+    matrices = [(m.weight.numel(), m.weight.requires_grad) for m in linear]
     forward = 2.0 * sum(size for size, _ in matrices)
     own = 2.0 * sum(size for size, learns in matrices if learns)
     lowest = any(p.requires_grad for p in model.get_input_embeddings().parameters()) or any(

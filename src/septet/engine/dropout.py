@@ -46,6 +46,7 @@ class DropoutClock:
         self.unpadded: Layout | None = None
         # the first site and the number of the dropouts that the model calls as functions
         self.called = (0, 0)
+        self._counter: _Called | None = None
         self.attention_words: dict[tuple[int, int, int], torch.Tensor] = {}
         self._table = _words(_TABLE)
 
@@ -63,10 +64,20 @@ class DropoutClock:
         """Say, for the forward passes within, how their rows are laid end to end; None where they are padded."""
         self.unpadded = layout
         try:
-            with _Called(self) if self.called[1] else contextlib.nullcontext():
+            with _Called(self) if self.called[1] else contextlib.nullcontext() as self._counter:
                 yield
         finally:
-            self.unpadded = None
+            self.unpadded = self._counter = None
+
+    @property
+    def calls(self) -> int:
+        """Dropouts that the model has called as functions in this pass."""
+        return 0 if self._counter is None else self._counter.done
+
+    def pass_over(self, count: int) -> None:
+        """Count the calls of a part of the model that this pass leaves out, so that the others keep their sites."""
+        if self._counter is not None:
+            self._counter.done += count
 
     def expect_calls(self, count: int) -> None:
         """Give sites to the dropouts that a forward pass calls as functions."""

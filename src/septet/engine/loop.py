@@ -82,12 +82,19 @@ class Source(Protocol):
     def limit(self, micro_batch: int, token_budget: int) -> None: ...
 
 
+class States(Protocol):
+    """What the frozen part of a model gave each example."""
+
+    def beside(self, inputs: dict[str, torch.Tensor], places: np.ndarray) -> dict[str, torch.Tensor]: ...
+
+
 class Examples:
     """A source from encoded examples and a planner.
 
     Args:
         unpadder: takes the padding out; without one, rows are padded to few widths (`model/sizes.py`).
         longest: tokens that no row is padded beyond; None pads to the longest of a micro-batch.
+        states: gives the rows of a batch what the frozen part of the model gave them (`engine/frozen.py`).
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class Examples:
         device: torch.device,
         unpadder: Unpadder | None = None,
         longest: int | None = None,
+        states: States | None = None,
     ):
         self.examples = examples
         self.planner = planner
@@ -107,15 +115,17 @@ class Examples:
         self.device = device
         self.unpadder = unpadder
         self.longest = longest
+        self.states = states
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         epoch, draws = self.planner.group(step)
-        return epoch, [self._batch(micro, epoch) for micro in self.planner.micro_batches(draws)]
+        return epoch, [self.batch(micro, epoch) for micro in self.planner.micro_batches(draws)]
 
     def limit(self, micro_batch: int, token_budget: int) -> None:
         self.planner = replace(self.planner, micro_batch=micro_batch, token_budget=token_budget)
 
-    def _batch(self, micro: np.ndarray, epoch: int) -> Batch:
+    def batch(self, micro: np.ndarray, epoch: int = 0) -> Batch:
+        """Return a micro-batch of an epoch's draws."""
         times, places = np.divmod(micro, len(self.examples))
         rows = [self.examples[i].row for i in places]
         # what an epoch shows again is dropped and hidden in another way, as in another epoch
@@ -130,6 +140,8 @@ class Examples:
         for place, name in unfit(batch).items():  # here, because looking at a device would wait for it
             batch.meta[place]["unfit"] = name
         batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
+        if self.states is not None:
+            batch.inputs = self.states.beside(batch.inputs, places)
         return batch if self.unpadder is None else self.unpadder(batch)
 
     def _width(self, chosen: Sequence[Example]) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 # of a step; of a run around its steps; and what is none of them
 STEP_PARTS = ("data", "forward", "backward", "optimizer")
-RUN_PARTS = (*STEP_PARTS, "validation", "saving", "setup", "finish", "profile")
+RUN_PARTS = (*STEP_PARTS, "validation", "saving", "setup", "frozen", "finish", "profile")
 OTHER = "other"
 
 

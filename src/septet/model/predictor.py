@@ -5,7 +5,7 @@ Rows are sorted by length, run in batches of a token budget, and answered in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +95,15 @@ class Predictor:
         with torch.inference_mode():
             self.task.write(self.model, self._batch([example]), streamer=streamer)
 
-    def measure(self, examples: Sequence[list[Example]]) -> list[Prediction]:
-        """Return what encoded rows come to, held against their targets."""
-        return self._answer(examples, self.task.measure, False)
+    def measure(
+        self, examples: Sequence[list[Example]], batched: Callable[[list[int]], Batch] | None = None
+    ) -> list[Prediction]:
+        """Return what encoded rows come to, held against their targets.
+
+        Args:
+            batched: gives a batch by the places of its examples, all rows' one after the other; None collates them.
+        """
+        return self._answer(examples, self.task.measure, False, batched)
 
     def _cleaned(self, row: Row) -> Row:
         if self.clean is None:
@@ -110,7 +116,13 @@ class Predictor:
             for column, value in row.items()
         }
 
-    def _answer(self, encoded: Sequence[list[Example]], ask: Any, embed: bool) -> list[Prediction]:
+    def _answer(
+        self,
+        encoded: Sequence[list[Example]],
+        ask: Any,
+        embed: bool,
+        batched: Callable[[list[int]], Batch] | None = None,
+    ) -> list[Prediction]:
         """Return a prediction a row; where memory runs out, all are asked again in batches of half the size.
 
         All, so that the answers do not depend on where it ran out.
@@ -124,7 +136,7 @@ class Predictor:
         least = min((example.size for examples in encoded for example in examples), default=0)
         while True:
             try:
-                return self._answer_within(encoded, ask, embed, max(1, budget >> self.halved))
+                return self._answer_within(encoded, ask, embed, max(1, budget >> self.halved), batched)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -137,7 +149,14 @@ class Predictor:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _answer_within(self, encoded: Sequence[list[Example]], ask: Any, embed: bool, budget: int) -> list[Prediction]:
+    def _answer_within(
+        self,
+        encoded: Sequence[list[Example]],
+        ask: Any,
+        embed: bool,
+        budget: int,
+        batched: Callable[[list[int]], Batch] | None,
+    ) -> list[Prediction]:
         import torch
 
         flat = [(i, example) for i, examples in enumerate(encoded) for example in examples]
@@ -148,7 +167,7 @@ class Predictor:
         try:
             with torch.inference_mode():
                 for chunk in by_tokens(order, [max(e.size, self.length or 0) for _, e in flat], budget):
-                    batch = self._batch([flat[i][1] for i in chunk])
+                    batch = self._batch([flat[i][1] for i in chunk]) if batched is None else batched(chunk)
                     for i, prediction in zip(chunk, ask(self.model, batch, self.processor, embed), strict=True):
                         prediction.tokens = flat[i][1].size
                         parts[flat[i][0]].append(prediction)

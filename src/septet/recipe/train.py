@@ -163,6 +163,13 @@ class Train(Block):
         change="that is not worth waiting for, or worth more",
         example=False,
     )
+    cache_frozen: bool | None = key(
+        None,
+        "Compute what lies below everything that learns once, and begin each epoch at its kept hidden states; the update stays the same.",
+        why="derived: frozen lower parts, where more than one epoch is trained and the disk has room",
+        change="the disk is small, or one epoch is run several times over the same rows",
+        example=False,
+    )
     threads: Count | None = key(
         None,
         "CPU threads; another number gives other rounding.",
