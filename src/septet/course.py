@@ -7,8 +7,9 @@ what came of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from septet.engine import rollback
@@ -18,6 +19,7 @@ from septet.engine.forecast import Forecast
 from septet.engine.guard import GoBack, Guard, row_name
 from septet.engine.loop import Step, train_steps
 from septet.engine.optim import AdamW
+from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.metrics import compute, higher_is_better, needs_texts
@@ -25,6 +27,7 @@ from septet.model.predictor import Predictor
 from septet.progress import Listen, quiet
 from septet.run import Run
 from septet.setup import Setup
+from septet.tasks import Prediction
 
 
 class Course:
@@ -148,13 +151,13 @@ class Course:
         )
 
     def score(self) -> dict[str, float]:
-        """Return the task's metrics and the loss on the validation rows."""
+        """Return the task's metrics and the loss on the validation rows, which the ranks share."""
         setup = self.setup
-        measured = self.predictor.measure(setup.validation)
+        measured = _shared(setup.validation, self.predictor.measure)
         wanted = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, setup.task.loss_metric}
         # answers are written only where the checkpoint is chosen by them: that takes its time
         writes = needs_texts(self.train.metric)
-        written = self.predictor.predict(setup.validation_rows) if writes else None
+        written = _shared(setup.validation_rows, self.predictor.predict) if writes else None
         self.state.watch.answers_halved = self.predictor.halved
         names = sorted(name for name in wanted if writes or not needs_texts(name))
         found = compute(names, setup.task.judge(setup.validation_rows, measured, written))
@@ -162,6 +165,9 @@ class Course:
 
     def save(self) -> None:
         """Commit a checkpoint to resume from."""
+        self.optimizer.masters.settle()
+        if not here().lead:
+            return
         with self._priced("saving"):
             self.state.spent = self.timer.settle()
             states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
@@ -173,7 +179,8 @@ class Course:
 
     def _go_back(self, cause: GoBack) -> None:
         """Return to an earlier checkpoint, and say so."""
-        entry = rollback.go_back(self.run, self.state, self.optimizer, cause)
+        with here().lead_first("go back"):
+            entry = rollback.go_back(self.run, self.state, self.optimizer, cause)
         seek_best_anew(self.run, self.state, self.listen)
         self.listen(
             "note",
@@ -224,6 +231,8 @@ class Course:
 
     def _keep_best(self, step: int, metric: str, value: float | None) -> None:
         self.state.best = {"step": step, "metric": metric, "value": value}
+        if not here().lead:
+            return
         with self.timer("saving"):
             states.save_best(self.run.checkpoints, self.optimizer.masters.state(), self.state.best)
         self.run.write_json("best.json", self.state.best)
@@ -232,9 +241,21 @@ class Course:
         stopping = self.train.early_stopping
         if evaluated and stopping is not None and self.state.waits >= stopping.patience:
             return f"early: {self.train.metric} did not improve by more than {stopping.min_delta:g} in {self.state.waits} evaluations"
-        if self.train.max_time_s and time.perf_counter() - self.began > self.train.max_time_s:
+        if self.train.max_time_s and here().decide(self._late):
             return f"train.max_time={self.train.max_time} was reached"
         return None
+
+    def _late(self) -> bool:
+        return time.perf_counter() - self.began > self.train.max_time_s
+
+
+def _shared(rows: Sequence[Any], ask: Callable[[Any], list[Prediction]]) -> list[Prediction]:
+    """Return a prediction of each row, each rank answering some and all of them hearing all."""
+    ranks = here()
+    if ranks.world == 1:
+        return ask(rows)
+    told = ranks.gather([asdict(p) for p in ask(rows[ranks.rank :: ranks.world])])
+    return [Prediction(**told[i % ranks.world][i // ranks.world]) for i in range(len(rows))]
 
 
 def seek_best_anew(run: Run, state: TrainState, listen: Listen = quiet) -> None:

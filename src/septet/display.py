@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from septet.errors import Problems, SeptetError, UsageError, explain_foreign
-from septet.progress import Listen
+from septet.progress import Listen, quiet
 
 if TYPE_CHECKING:
     from septet.chat import Voice
@@ -40,14 +40,16 @@ class Screen:
     Args:
         as_json: the result, or the error, is one JSON document on standard output.
         debug: an error shows its traceback.
+        silent: another process of the same run prints; here nothing is said but an error that it does not know of.
 
     Attributes:
         run: the run folder, once it is known; an interruption says how to resume it.
         exit_code: what the result asks for.
     """
 
-    def __init__(self, as_json: bool = False, *, debug: bool = False):
+    def __init__(self, as_json: bool = False, *, debug: bool = False, silent: bool = False):
         self.as_json = as_json
+        self.silent = silent
         self.debug = debug
         self.run: str | None = None
         self.exit_code = 0
@@ -55,6 +57,9 @@ class Screen:
     @contextlib.contextmanager
     def progress(self, stream: IO[str] | None = None) -> Iterator[Listen]:
         """Yield a `listen` that shows events; with JSON, what libraries print goes to standard error as well."""
+        if self.silent:
+            yield quiet
+            return
         redirected = contextlib.redirect_stdout(sys.stderr) if self.as_json else contextlib.nullcontext()
         with redirected, _shown(stream or sys.stderr) as listen:
 
@@ -68,7 +73,7 @@ class Screen:
     def result(self, result: Any) -> None:
         """Print what a verb returned, and keep its exit code."""
         self.exit_code = getattr(result, "exit_code", 0)
-        if result is None:
+        if result is None or self.silent:
             return
         if self.as_json:
             self.json(result.to_json() if hasattr(result, "to_json") else result)
@@ -117,7 +122,11 @@ class Screen:
         if isinstance(error, BrokenPipeError):
             _close_stdout()
             return BROKEN_PIPE
+        if getattr(error, "told", False):
+            return getattr(error, "exit_code", 1)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
+            if self.silent:
+                return INTERRUPTED
             hint = None if self.run is None else f"the same command with --run {self.run} --resume"
             return self._tell(SeptetError("what was saved is kept.", hint=hint), INTERRUPTED, kind="Interrupted")
         if self.debug:

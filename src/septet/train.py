@@ -14,10 +14,12 @@ from typing import Any
 from septet.course import Course, estimated, seek_best_anew
 from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
+from septet.encode import folder_of
 from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.machine import forget_peak, machine, peak_memory_bytes
 from septet.engine.optim import AdamW
+from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.errors import RunError
@@ -82,12 +84,14 @@ def train(
         RunError: the folder holds another run, or nothing to resume.
         TrainingError: the loss or the gradient is not a number, or the loss diverges (`train.guard`).
     """
-    with run.locked():
-        _check_state(run, resume)
-        prepared = prepare(recipe, run, tables=tables, listen=listen)
+    ranks = here()
+    with ranks.together(), run.locked():
+        with ranks.lead_first("prepare"):
+            prepared = _prepared(recipe, run, resume, tables, listen)
         listen("stage", name="train")
         try:
-            return _train(recipe, run, prepared, resume, listen)
+            with ranks.together():
+                return _train(recipe, run, prepared, resume, listen)
         except BaseException as error:
             run.fail(error)
             raise
@@ -107,6 +111,17 @@ def _against(costs: dict[str, Any]) -> str:
         f"{told}estimated   {guess['total_s']:.0f} s, and took {time_off:+.0%}; "
         f"{guess['memory_bytes'] / 2**30:.2f} GiB, and took {memory_off:+.0%}\n"
     )
+
+
+def _prepared(recipe: Recipe, run: Run, resume: bool, tables: Mapping[str, Any] | None, listen: Listen) -> Prepared:
+    """Return the prepared data; one process prepares them and fetches the model."""
+    if not here().lead:
+        return Prepared.of(run)
+    _check_state(run, resume)
+    prepared = prepare(recipe, run, tables=tables, listen=listen)
+    if here().world > 1:
+        folder_of(recipe, prepared, listen=listen)
+    return prepared
 
 
 def _best(best: dict[str, Any]) -> str:
@@ -147,7 +162,8 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
     run.event("train", step=state.step, total=setup.total)
     course = Course(run, setup, state, optimizer, listen, timer=timer)
     course.go()
-    return _finish(course)
+    with here().lead_first("finish"):
+        return _finish(course) if here().lead else trained(run)
 
 
 def model_facts(setup: Setup) -> dict[str, Any]:
@@ -179,8 +195,10 @@ def _check_state(run: Run, resume: bool) -> None:
 def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainState:
     """Return the state to begin with; after a resume the streams hold only what the checkpoint knows of."""
     if resume:
-        rollback.drop_left_behind(run)
+        with here().lead_first("resume"):
+            rollback.drop_left_behind(run)
     found = states.load_latest(run.checkpoints) if resume else None
+    _check_seen(run, found)
     state = TrainState() if found is None else found.state
     if found is not None:
         for passed in found.passed_over:
@@ -191,10 +209,30 @@ def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainS
             optimizer.load_state(found.optimizer)
         seek_best_anew(run, state, listen)
         listen("note", text=f"resumed at step {state.step:,}")
+    if not here().lead:
+        return state
     for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     rollback.cut_streams(run, state.step)
     return state
+
+
+def _check_seen(run: Run, found: states.Checkpoint | None) -> None:
+    """Refuse to go on where the processes do not see the same checkpoint."""
+    seen = here().gather(None if found is None else found.state.step)
+    if any(step != seen[0] for step in seen):
+        raise RunError(
+            "The processes of this run do not see the same checkpoints.",
+            where=f"{run.checkpoints}: steps {', '.join(map(str, seen))}",
+            hint="a run folder that all machines share: --run DIR",
+        )
+
+
+def trained(run: Run) -> Trained:
+    """Return what a finished run came to, from its folder."""
+    events = [event for event in run.records("events.jsonl") if event["event"] == "trained"]
+    done = events[-1]
+    return Trained(run, done["step"], run.read_json("best.json"), run.read_json("costs.json"), done["stopped"])
 
 
 def _finish(course: Course) -> Trained:
