@@ -7,8 +7,9 @@ what came of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from septet.engine import rollback
@@ -19,6 +20,7 @@ from septet.engine.forecast import Forecast
 from septet.engine.guard import GoBack, Guard, row_name
 from septet.engine.loop import Step, train_steps
 from septet.engine.optim import Optimizer
+from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.engine.writer import Checkpoints
@@ -29,6 +31,7 @@ from septet.model.predictor import Predictor
 from septet.progress import Listen, quiet
 from septet.run import Run
 from septet.setup import Setup
+from septet.tasks import Prediction
 
 
 class Course:
@@ -198,30 +201,37 @@ class Course:
         self.listen("evaluation", step=step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best)
 
     def score(self) -> dict[str, float]:
-        """Return the task's metrics and the loss on the validation rows."""
+        """Return the task's metrics and the loss on the validation rows, which the ranks share."""
         setup = self.setup
-        measured = self.predictor.measure(setup.validation, setup.states and setup.states.validation)
+        measured = _shared(setup.validation, self._measure)
         wanted = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, setup.task.loss_metric}
         # answers are written only where the checkpoint is chosen by them: that takes its time
         writes = needs_texts(self.train.metric)
-        written = self.predictor.predict(setup.validation_rows) if writes else None
+        written = _shared(setup.validation_rows, self.predictor.predict) if writes else None
         self.state.watch.answers_halved = self.predictor.halved
         names = sorted(name for name in wanted if writes or not needs_texts(name))
         found = compute(names, setup.task.judge(setup.validation_rows, measured, written))
         return {"loss": found[setup.task.loss_metric], **found}
 
+    def _measure(self, rows: Any) -> list[Prediction]:
+        kept = self.setup.states and self.setup.states.validation
+        return self.predictor.measure(rows, kept)
+
     def save(self) -> None:
         """Begin to commit a checkpoint to resume from; `checkpoints.finish()` waits until it is durable."""
+        self.saved = time.perf_counter()
+        self.committed = self.state.step
+        if not here().lead:
+            return
         with self._priced("saving"):
             self.state.spent = self.timer.settle()
             self.checkpoints.save(self.state, self.optimizer)
-        self.saved = time.perf_counter()
-        self.committed = self.state.step
 
     def _go_back(self, cause: GoBack) -> None:
         """Return to an earlier checkpoint, and say so."""
-        self.checkpoints.finish()  # the newest one may be the one to return to
-        entry = rollback.go_back(self.run, self.state, self.optimizer, cause)
+        with here().lead_first("go back"):
+            self.checkpoints.finish()  # the newest one may be the one to return to
+            entry = rollback.go_back(self.run, self.state, self.optimizer, cause)
         self.committed = self.state.step
         seek_best_anew(self.run, self.state, self.listen)
         self.listen(
@@ -291,15 +301,27 @@ class Course:
         steps, wait_s = self.train.save_steps, self.train.save_every_s
         if steps is not None:
             return step % steps == 0
-        return wait_s is not None and time.perf_counter() - self.saved >= wait_s
+        return wait_s is not None and here().decide(lambda: time.perf_counter() - self.saved >= wait_s)
 
     def _stop(self, evaluated: bool) -> str | None:
         stopping = self.train.early_stopping
         if evaluated and stopping is not None and self.state.waits >= stopping.patience:
             return f"early: {self.train.metric} did not improve by more than {stopping.min_delta:g} in {self.state.waits} evaluations"
-        if self.train.max_time_s and time.perf_counter() - self.began > self.train.max_time_s:
+        if self.train.max_time_s and here().decide(self._late):
             return f"train.max_time={self.train.max_time} was reached"
         return None
+
+    def _late(self) -> bool:
+        return time.perf_counter() - self.began > self.train.max_time_s
+
+
+def _shared(rows: Sequence[Any], ask: Callable[[Any], list[Prediction]]) -> list[Prediction]:
+    """Return a prediction of each row, each rank answering some and all of them hearing all."""
+    ranks = here()
+    if ranks.world == 1:
+        return ask(rows)
+    told = ranks.gather([asdict(p) for p in ask(rows[ranks.rank :: ranks.world])])
+    return [Prediction(**told[i % ranks.world][i // ranks.world]) for i in range(len(rows))]
 
 
 def seek_best_anew(run: Run, state: TrainState, listen: Listen = quiet) -> None:

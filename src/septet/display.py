@@ -24,7 +24,7 @@ import click
 
 from septet.errors import Problems, SeptetError, UsageError, explain_foreign
 from septet.interrupt import Interrupted, again
-from septet.progress import Listen
+from septet.progress import Listen, quiet
 
 if TYPE_CHECKING:
     from septet.chat import Voice
@@ -42,15 +42,17 @@ class Screen:
         as_json: the result, or the error, is one JSON document on standard output.
         debug: an error shows its traceback.
         args: the arguments of this call; an interruption says with which to go on.
+        silent: another process of the same run prints; here nothing is said but an error that it does not know of.
 
     Attributes:
         run: the run folder, once it is known; an interruption says how to resume it.
         exit_code: what the result asks for.
     """
 
-    def __init__(self, as_json: bool = False, *, debug: bool = False, args: Sequence[str] = ()):
+    def __init__(self, as_json: bool = False, *, debug: bool = False, args: Sequence[str] = (), silent: bool = False):
         self.as_json = as_json
         self.args = args
+        self.silent = silent
         self.debug = debug
         self.run: str | None = None
         self.exit_code = 0
@@ -58,6 +60,9 @@ class Screen:
     @contextlib.contextmanager
     def progress(self, stream: IO[str] | None = None) -> Iterator[Listen]:
         """Yield a `listen` that shows events; with JSON, what libraries print goes to standard error as well."""
+        if self.silent:
+            yield quiet
+            return
         redirected = contextlib.redirect_stdout(sys.stderr) if self.as_json else contextlib.nullcontext()
         with redirected, _shown(stream or sys.stderr) as listen:
 
@@ -71,7 +76,7 @@ class Screen:
     def result(self, result: Any) -> None:
         """Print what a verb returned, and keep its exit code."""
         self.exit_code = getattr(result, "exit_code", 0)
-        if result is None:
+        if result is None or self.silent:
             return
         if self.as_json:
             self.json(result.to_json() if hasattr(result, "to_json") else result)
@@ -120,7 +125,11 @@ class Screen:
         if isinstance(error, BrokenPipeError):
             _close_stdout()
             return BROKEN_PIPE
+        if getattr(error, "told", False):
+            return getattr(error, "exit_code", 1)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
+            if self.silent:
+                return INTERRUPTED
             hint = None if self.run is None else again(self.args, self.run)
             came = str(error) if isinstance(error, Interrupted) else "what was saved is kept."
             code = error.exit_code if isinstance(error, Interrupted) else INTERRUPTED

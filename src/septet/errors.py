@@ -27,6 +27,8 @@ class SeptetError(Exception):
     """
 
     exit_code = 1
+    # whether another process of the same run tells it
+    told = False
 
     def __init__(self, what: str, *, where: str | None = None, received: object = _NOTHING, hint: str | None = None):
         self.reason = what

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from septet import registry
-from septet import resume as resumption
-from septet.errors import RunError, UsageError
+from septet.begin import Source, alone, begin, begin_training, together
+from septet.errors import UsageError
+from septet.launch import launched
 from septet.progress import Listen, quiet
-from septet.recipe import Recipe
 from septet.run import Run
 
-Source = str | Path | Mapping[str, Any] | Recipe
 SMOKE_ROWS = 200
 
 
@@ -110,7 +108,7 @@ def prepare(
     """
     if show is not None and show < 1:
         raise UsageError("The rows to show are a whole number from 1.", received=show)
-    recipe, opened, _ = _begin(source, overrides, run, code, tables, listen)
+    recipe, opened, _ = begin(source, overrides, run, code, tables, listen)
     from septet.prepare import prepare as verb
 
     with opened.locked():
@@ -135,7 +133,7 @@ def check(
     listen: Listen = quiet,
 ) -> Any:
     """Stages 2 and 3: the machine, the model, and what the run will take. Arguments as in `prepare`."""
-    recipe, opened, _ = _begin(source, overrides, run, code, tables, listen)
+    recipe, opened, _ = begin(source, overrides, run, code, tables, listen)
     from septet.check import check as verb
 
     return verb(recipe, opened, tables=tables, listen=listen)
@@ -160,12 +158,16 @@ def train(
         force: resume although the recipe, the data, the model or versions have changed since.
         profile: look closely at where the time goes.
     """
-    recipe, opened, changed = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
-    from septet.train import train as verb
+    with together():
+        recipe, opened, going_on = begin_training(
+            source, overrides, run, code, tables, listen, resume=resume, force=force
+        )
+        from septet.train import train as verb
+        from septet.train import trained
 
-    return verb(
-        recipe, opened, resume=resume, force=force, profile=profile, changed=changed, tables=tables, listen=listen
-    )
+        if opened.done and launched().restarted:  # the processes were started again after the last byte was written
+            return trained(opened)
+        return verb(recipe, opened, **going_on, profile=profile, tables=tables, listen=listen)
 
 
 def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
@@ -233,18 +235,22 @@ def run_all(
     from septet.serve import smoke
     from septet.train import train as training
 
-    recipe, opened, changed = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
-    journey = Journey(opened)
-    if not (resume and opened.done):
-        if not resume:
-            journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
-        going_on: dict[str, Any] = {
-            "resume": resume and opened.started,
-            "force": force,
-            "changed": changed,
-            "profile": profile,
-        }
-        journey.stages["train"] = training(recipe, opened, **going_on, tables=tables, listen=listen)
+    with together():
+        recipe, opened, going_on = begin_training(
+            source, overrides, run, code, tables, listen, resume=resume, force=force
+        )
+        resume = going_on["resume"]
+        journey = Journey(opened)
+        if not (resume and opened.done):
+            if not resume and not launched().follows:
+                with alone():
+                    journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
+            going_on["resume"] = resume and opened.started
+            journey.stages["train"] = training(
+                recipe, opened, **going_on, profile=profile, tables=tables, listen=listen
+            )
+    if launched().follows:
+        return journey
     listen("stage", name="evaluate")
     journey.stages["evaluate"] = evaluating(opened, listen=listen)
     listen("stage", name="deploy")
@@ -262,53 +268,6 @@ def run_all(
     return journey
 
 
-def open_run(recipe: Recipe, folder: str | Path | None, *, resume: bool = False) -> Run:
-    """Return the run folder to write: the one named, or a fresh one.
-
-    Raises:
-        RunError: the folder holds another recipe's run.
-    """
-    if folder is None:
-        if resume:
-            raise RunError("--resume needs the run to resume.", hint="--run DIR")
-        folder = Path(recipe.run.folder) / (recipe.run.name or Run.name(recipe.task.name, _data_name(recipe)))
-    opened = Run(folder).create()
-    if opened.done and not resume:
-        raise RunError("This folder holds a finished run.", where=str(opened.path), hint="another folder: --run DIR")
-    return opened
-
-
-def _begin(
-    source: Source,
-    overrides: Sequence[str],
-    folder: str | Path | None,
-    code: Sequence[str],
-    tables: Mapping[str, Any] | None,
-    listen: Listen,
-    *,
-    resume: bool = False,
-    force: bool = False,
-) -> tuple[Recipe, Run, list[resumption.Difference]]:
-    for path in code:
-        registry.load_code(path)
-    recipe = Recipe.load(source, overrides, in_memory=tuple(tables or ()))
-    opened = open_run(recipe, folder, resume=resume)
-    listen("run", path=opened.path)
-    given = opened.path / resumption.GIVEN
-    changed = []
-    if resume and opened.started and given.exists():
-        changed = resumption.recipe_differences(recipe, opened, tuple(tables or ()))
-        if changed and force:
-            opened.write_text(resumption.GIVEN, recipe.given)
-        elif changed and opened.done:
-            resumption.refuse(opened, changed)
-        elif (opened.path / "recipe.yaml").exists():
-            recipe = Recipe.load(opened.path / "recipe.yaml", in_memory=tuple(tables or ()))
-    elif not opened.started:
-        opened.write_text(resumption.GIVEN, recipe.given)
-    return recipe, opened, changed
-
-
 def _finished(folder: str | Path) -> Run:
     opened = Run.open(folder)
     if not opened.done:
@@ -318,13 +277,6 @@ def _finished(folder: str | Path) -> Run:
             hint="septet train RECIPE --run DIR --resume",
         )
     return opened
-
-
-def _data_name(recipe: Recipe) -> str:
-    if recipe.data.hub is not None:
-        return recipe.data.hub.path.rstrip("/").split("/")[-1]
-    files = recipe.data.files("train")
-    return Path(files[0]).name.split(".")[0] if files else "data"
 
 
 def answers_rows(run: Run) -> bool:

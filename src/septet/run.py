@@ -196,5 +196,24 @@ class Run:
         self.append("events.jsonl", {"time": _now(), "event": what, **facts})
 
 
+class Onlooker(Run):
+    """A run that another process writes: everything can be read, and what is written here goes nowhere."""
+
+    def create(self) -> Run:
+        return self
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Run]:
+        yield self
+
+    def finish(self) -> None: ...
+    def fail(self, error: BaseException, **facts: Any) -> None: ...
+    def sync(self, *streams: str) -> None: ...
+    def write_text(self, name: str, text: str) -> Path:
+        return self.path / name
+
+    def append(self, stream: str, record: dict[str, Any]) -> None: ...
+
+
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

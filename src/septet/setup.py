@@ -7,7 +7,7 @@ the result, `train` goes on from it; a resumed run finds every value in its reso
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from septet.engine.loop import Examples, Rates
 from septet.engine.masters import Masters
 from septet.engine.optim import Optimizer
 from septet.engine.plan import PASS_COST, Planner
+from septet.engine.ranks import here
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
@@ -98,7 +99,10 @@ class Setup:
         groups = self.method.param_groups(self.model, train.weight_decay)
         rounds = train.precision not in (None, "fp32") and self.device.type == "cpu"
         compiles = bool(train.compile) and rounds and not compiled.no_compiler()
-        return part.over(masters, groups, model=self.model, compiled=compiles)
+        optimizer = part.over(masters, groups, model=self.model, compiled=compiles)
+        # sums over ranks are of fp32
+        masters.holds = masters.holds and here().world == 1
+        return optimizer
 
 
 def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Setup:
@@ -113,9 +117,10 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe, task, processor, train = encoded.recipe, encoded.task, encoded.processor, encoded.train
     findings = Report(encoded.findings.findings)
     device = devices.choose_device(recipe.train.device)
-    torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
+    torch.set_num_threads(recipe.train.threads or _threads())
     hidden, inner = _widths(encoded.config)
-    ceiling = devices.ceiling(device, hidden, inner)
+    # one process measures: what follows from it must be the same on all
+    ceiling = devices.Ceiling(**here().decide(lambda: asdict(devices.ceiling(device, hidden, inner))))
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, recipe, hidden, ceiling))
@@ -264,6 +269,11 @@ def build(
     return loaded, model, findings
 
 
+def _threads() -> int:
+    launch = here().launch
+    return launch.threads if launch.world > 1 else torch.get_num_threads()
+
+
 def _updates(recipe: Recipe, planner: Planner) -> int:
     whole = planner.total_steps(recipe.train.epochs or 1)
     return whole if recipe.train.max_steps is None else min(whole, recipe.train.max_steps)
@@ -281,6 +291,8 @@ def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool) -> Planner:
         PASS_COST[train.precision or "fp32"],
         unpadded,
         encoded.mixture,
+        here().rank,
+        here().world,
     )
 
 
@@ -296,7 +308,7 @@ def _from_machine(device: torch.device, ceiling: devices.Ceiling) -> dict[str, t
     return {
         "train.device": (device.type, "the best that PyTorch finds here"),
         "train.precision": (precision, why),
-        "train.threads": (torch.get_num_threads(), "all cores this process may use"),
+        "train.threads": (torch.get_num_threads(), "all cores, over the processes that share them"),
     }
 
 

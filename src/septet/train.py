@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.machine import forget_peak, machine, peak_memory_bytes
 from septet.engine.optim import Optimizer
+from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.errors import DiskFull, RunError, explain_foreign
@@ -104,14 +106,18 @@ def train(
         ResourceError: the disk is full; what was saved before is kept, and the run can be resumed.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the run can be resumed.
     """
-    with watched(), run.locked():
-        _check_state(run, resume)
+    ranks = here()
+    # several processes are stopped by what started them: a signal does not reach all of them at one update
+    with watched() if ranks.world == 1 else nullcontext(), ranks.together(), run.locked():
+        with ranks.lead_first("look"):
+            if ranks.lead:
+                _check_state(run, resume)
         try:
-            prepared = prepare(recipe, run, tables=tables, listen=listen)
-            folder = folder_of(recipe, prepared, listen=listen)
-            settle(run, facts(prepared, folder), changed, force=force)
+            with ranks.lead_first("prepare"):
+                prepared = _prepared(recipe, run, changed, force=force, tables=tables, listen=listen)
             listen("stage", name="train")
-            return _train(recipe, run, prepared, resume, listen, profile=profile)
+            with ranks.together():
+                return _train(recipe, run, prepared, resume, listen, profile=profile)
         except DiskFull as error:
             full = explain_foreign(error) or error
             run.fail(full)
@@ -126,6 +132,24 @@ def train(
         except BaseException as error:
             run.fail(error)
             raise
+
+
+def _prepared(
+    recipe: Recipe,
+    run: Run,
+    changed: Sequence[Difference],
+    *,
+    force: bool,
+    tables: Mapping[str, Any] | None,
+    listen: Listen,
+) -> Prepared:
+    """Return the prepared data; one process prepares them, fetches the model, and holds them against what the run was begun with."""
+    if not here().lead:
+        return Prepared.of(run)
+    prepared = prepare(recipe, run, tables=tables, listen=listen)
+    folder = folder_of(recipe, prepared, listen=listen)
+    settle(run, facts(prepared, folder), changed, force=force)
+    return prepared
 
 
 def _best(best: dict[str, Any]) -> str:
@@ -173,7 +197,8 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
     if profile:
         course.profile()
     course.go()
-    return _finish(course)
+    with here().lead_first("finish"):
+        return _finish(course) if here().lead else trained(run)
 
 
 def model_facts(setup: Setup) -> dict[str, Any]:
@@ -218,8 +243,10 @@ def _check_state(run: Run, resume: bool) -> None:
 def _restore(run: Run, optimizer: Optimizer, resume: bool, listen: Listen) -> TrainState:
     """Return the state to begin with; after a resume the streams hold only what the checkpoint knows of."""
     if resume:
-        rollback.drop_left_behind(run)
+        with here().lead_first("resume"):
+            rollback.drop_left_behind(run)
     found = states.load_latest(run.checkpoints) if resume else None
+    _check_seen(run, found)
     state = TrainState() if found is None else found.state
     if found is not None:
         for passed in found.passed_over:
@@ -230,12 +257,32 @@ def _restore(run: Run, optimizer: Optimizer, resume: bool, listen: Listen) -> Tr
             optimizer.load_state(found.optimizer)
         seek_best_anew(run, state, listen)
         listen("note", text=f"resumed at step {state.step:,}")
+    if not here().lead:
+        return state
     for kind in ("step", "best"):
         durable.sweep(run.checkpoints, kind)
     for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     rollback.cut_streams(run, state)
     return state
+
+
+def _check_seen(run: Run, found: states.Checkpoint | None) -> None:
+    """Refuse to go on where the processes do not see the same checkpoint."""
+    seen = here().gather(None if found is None else found.state.step)
+    if any(step != seen[0] for step in seen):
+        raise RunError(
+            "The processes of this run do not see the same checkpoints.",
+            where=f"{run.checkpoints}: steps {', '.join(map(str, seen))}",
+            hint="a run folder that all machines share: --run DIR",
+        )
+
+
+def trained(run: Run) -> Trained:
+    """Return what a finished run came to, from its folder."""
+    events = [event for event in run.records("events.jsonl") if event["event"] == "trained"]
+    done = events[-1]
+    return Trained(run, done["step"], run.read_json("best.json"), run.read_json("costs.json"), done["stopped"])
 
 
 def _finish(course: Course) -> Trained:

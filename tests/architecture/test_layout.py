@@ -16,7 +16,7 @@ TREES = {path: ast.parse(path.read_text()) for path in FILES}
 # lower never imports higher; parts of one layer may import each other
 LAYERS = [
     {"errors"},
-    {"recipe", "registry", "report", "durable", "run", "progress", "cache", "interrupt"},
+    {"recipe", "registry", "report", "durable", "run", "progress", "cache", "interrupt", "launch"},
     {"data", "metrics"},
     {"inputs", "model", "tasks", "methods", "baselines", "exports"},
     {"engine", "optimizers"},
@@ -45,6 +45,7 @@ LAYERS = [
         "timetable",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
+    {"begin"},
     {"journey"},
     {"api"},
     {"cli", "display", "complete", "__main__", "__init__", "studio"},

@@ -18,6 +18,7 @@ import click
 from septet import complete
 from septet.display import Screen, quieten_libraries
 from septet.errors import UsageError
+from septet.launch import launched
 
 # stage of the journey -> its verbs, in the order of the help
 STAGES = {
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         septet.main(args=args, prog_name="septet", complete_var="_SEPTET_COMPLETE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that is no text is still shown
-    screen = Screen("--json" in args, debug="--debug" in args, args=args)
+    screen = Screen("--json" in args, debug="--debug" in args, args=args, silent=launched().follows)
     quieten_libraries(screen.debug)
     try:
         with septet.make_context("septet", args, obj=screen) as context:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from septet.engine.measured import measured
+from septet.launch import launched
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # bf16 costs rounding; below this gain it is not worth it
@@ -50,7 +51,7 @@ def choose_device(wanted: str | None) -> torch.device:
     """Return the device asked for, or the best one there is.
 
     Raises:
-        UsageError: the device asked for is not there.
+        UsageError: the device asked for is not there, or there are more processes than GPUs.
     """
     from septet.errors import UsageError
 
@@ -61,6 +62,16 @@ def choose_device(wanted: str | None) -> torch.device:
         raise UsageError(
             f"train.device is {wanted}, and this machine has none that PyTorch can use.", hint="train.device=cpu"
         )
+    launch = launched()
+    if launch.world > 1 and wanted == "mps":
+        raise UsageError("Several processes cannot share an MPS device.", hint="train.device=cpu, or one process")
+    if launch.world > 1 and wanted == "cuda":
+        if launch.local_rank >= torch.cuda.device_count():
+            raise UsageError(
+                f"There are more processes on this machine than its {torch.cuda.device_count()} GPUs.",
+                hint=f"torchrun --nproc-per-node {torch.cuda.device_count()}, or train.device=cpu",
+            )
+        torch.cuda.set_device(launch.local_rank)
     return torch.device(wanted)
 
 

@@ -25,6 +25,7 @@ from septet.engine.loop import Examples
 from septet.engine.machine import version
 from septet.engine.mixture import again
 from septet.engine.plan import Planner
+from septet.engine.ranks import here
 from septet.engine.states import StatesFile, bytes_of, no_room
 from septet.engine.unpad import Unpadder
 from septet.model.features import by_tokens
@@ -281,6 +282,8 @@ def choose(
         return Chosen(None, "as the recipe says")
     if all(p.requires_grad for p in model.parameters()):
         return _none("nothing is frozen", wanted)
+    if here().world > 1:
+        return _none("with several processes each row is computed by another one in every epoch", wanted, told=True)
     if wanted is None and epochs <= 1:
         return _none("one epoch: each state would be used once", None)
     if task.draws:

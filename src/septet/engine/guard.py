@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.errors import ResourceError, SeptetError
 from septet.recipe.train import Guarding
@@ -171,6 +172,7 @@ class Guard:
             TrainingError: the run ends.
             GoBack: it goes on from a checkpoint.
         """
+        fault.rows = [row for rows in here().gather(fault.rows) for row in rows]
         watch = self.state.watch
         policy = self.settings.spike if fault.kind == "spike" else self.settings.not_finite
         if fault.kind != "known":
@@ -218,12 +220,12 @@ class Guard:
         )
 
     def split(self, batches: Sequence[Batch], token_budget: int) -> None:
-        """Halve what a micro-batch may hold, after memory ran out in one of these.
+        """Halve what a micro-batch may hold, after memory ran out in one of these, on any rank.
 
         Raises:
             ResourceError: none of them has more than one row.
         """
-        rows, watch = max(map(len, batches)), self.state.watch
+        rows, watch = max(here().gather(max(map(len, batches), default=0))), self.state.watch
         if rows == 1:
             raise ResourceError(
                 f"The machine ran out of memory at update {self.state.step + 1}, with micro-batches of one row.",

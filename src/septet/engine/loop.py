@@ -22,6 +22,7 @@ from septet.engine.guard import Fault, Guard, unfit
 from septet.engine.mixture import again
 from septet.engine.optim import Optimizer
 from septet.engine.plan import Planner
+from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.engine.step import backward, group_weights
 from septet.engine.timing import Timer
@@ -215,9 +216,10 @@ def train_steps(
 
 
 def _advance(state: TrainState, batches: list[Batch], seconds: float) -> tuple[int, int]:
-    """Count an update that is done; return its rows and its tokens."""
+    """Count an update that is done; return its rows and its tokens, those of all ranks."""
     rows = sum(len(batch) for batch in batches)
     tokens = sum(meta["size"] for batch in batches for meta in batch.meta)
+    rows, tokens = map(int, here().sum([rows, tokens]))
     state.step += 1
     state.rows += rows
     state.tokens += tokens
@@ -279,13 +281,24 @@ class _Passes:
         while True:
             with self.timer("data"):
                 totals = group_weights(self.task, batches)
-            self.guard.admit(batches, totals, self.task)
+            loss, fault, short = 0.0, None, False
             try:
-                made.loss = self._once(epoch, batches, totals, scale)
-                return batches
+                self.guard.admit(batches, totals, self.task)
+                loss = self._once(epoch, batches, totals, scale)
+            except Fault as found:
+                fault = found
             except Exception as error:
                 if not out_of_memory(error):
                     raise
+                short = True
+            # what one rank cannot compute is left out, or computed again, by all
+            told = here().gather([loss, fault and [fault.what, fault.kind], short])
+            if faults := [each for _, each, _ in told if each]:
+                raise fault or Fault(faults[0][0], [], faults[0][1])
+            if not any(each for _, _, each in told):
+                self.optimizer.masters.add_up_gradients(here())
+                made.loss = math.fsum(each for each, _, _ in told)
+                return batches
             # here, because the handler's traceback holds the tensors of the pass that failed
             self._drop()
             self.guard.split(batches, self.source.planner.token_budget)
@@ -351,6 +364,7 @@ def _move(optimizer: Optimizer, lr: float, factor: float, guard: Guard) -> None:
         optimizer.step(lr, factor)
         return
     except Exception as error:
-        if not out_of_memory(error):
+        # one rank cannot go back alone: all end, and are started again
+        if not out_of_memory(error) or here().world > 1:
             raise
     raise guard.half_moved()

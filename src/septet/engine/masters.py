@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from septet.engine.ranks import Ranks
+
 # before the name of an embedding in a snapshot: the decay that its unused rows still wait for
 PENDING = "pending_decay."
 
@@ -66,6 +68,21 @@ class Masters:
     def gradient(self, name: str) -> torch.Tensor | None:
         """Return a master's gradient: fp32, or as the backward pass left it where it is held; None where there is none."""
         return self._held.get(name, self.tensors[name].grad)
+
+    def add_up_gradients(self, ranks: Ranks) -> None:
+        """Replace each master's gradient by its sum over the ranks, in fp32; a tensor that no rank has a gradient of keeps none."""
+        if ranks.world == 1:
+            return
+        names = list(self.tensors)
+        there = ranks.sum([float(self.gradient(name) is not None) for name in names])
+        chosen = [name for name, count in zip(names, there, strict=True) if count]
+        for name in chosen:
+            master = self.tensors[name]
+            if name in self._held:
+                master.grad = self._grads[name].copy_(self._held.pop(name))
+            elif master.grad is None:
+                master.grad = self._grads[name].zero_() if name in self._grads else torch.zeros_like(master)
+        ranks.add_up([self.tensors[name].grad for name in chosen])  # type: ignore[misc]
 
     def drop_gradients(self) -> None:
         self._held.clear()

@@ -1,7 +1,8 @@
 """The planner: one deterministic function from lengths, seed and epoch to the groups and micro-batches of training.
 
 A group is what one update sees: `batch` rows of a shuffled epoch, from the recipe. A token budget only splits a group into
-micro-batches of rows of like length, so that speed and memory never change what is learnt. Where several corpora are mixed with
+micro-batches of rows of like length, so that speed and memory never change what is learnt. Nor do several processes (`ranks.py`): each
+computes its share of every group. Where several corpora are mixed with
 weights, an epoch shows an example more than once or not at all (`mixture.py`), and groups hold draws.
 """
 
@@ -36,6 +37,8 @@ class Planner:
         pass_cost: tokens of padding that one micro-batch less is worth.
         unpadded: whether the engine takes the padding out (`engine/unpad.py`), so that tokens are all that counts.
         mixture: how often an epoch shows each example; None: once.
+        rank, world: which of how many processes this is.
+        in_step: whether every process has as many micro-batches as the others, the missing ones empty.
     """
 
     lengths: Sequence[int]
@@ -47,6 +50,9 @@ class Planner:
     pass_cost: int = PASS_COST["fp32"]
     unpadded: bool = False
     mixture: Mixture | None = None
+    rank: int = 0
+    world: int = 1
+    in_step: bool = False
     _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -87,7 +93,25 @@ class Planner:
         return np.add.reduceat(sizes, np.arange(0, len(sizes), self.batch))
 
     def micro_batches(self, group: np.ndarray) -> list[np.ndarray]:
-        """Split a group into the runs of like length that cost least: computed tokens plus a price for each pass."""
+        """Split this process's share of a group into the runs of like length that cost least: computed tokens plus a price for each pass."""
+        if not self.in_step:
+            return self._split(self.share(group, self.rank))
+        # what the others compute is known without asking them
+        splits = [self._split(self.share(group, rank)) for rank in range(self.world)]
+        most, mine = max(map(len, splits)), splits[self.rank]
+        return mine + [group[:0]] * (most - len(mine))
+
+    def share(self, group: np.ndarray, rank: int) -> np.ndarray:
+        """Return the draws of a group that one of the processes computes: each has as many, of like lengths; a small group may leave it none."""
+        if self.world == 1:
+            return group
+        # longest first, dealt to and fro
+        order = np.argsort(-self._sizes(group), kind="stable")
+        turn, seat = np.divmod(np.arange(len(group)), self.world)
+        dealt = np.where(turn % 2, self.world - 1 - seat, seat)
+        return group[np.sort(order[dealt == rank])]
+
+    def _split(self, group: np.ndarray) -> list[np.ndarray]:
         sizes = self._sizes(group)
         order = np.argsort(sizes, kind="stable")
         if self.length is not None:
@@ -99,7 +123,7 @@ class Planner:
         """Return the share of padded tokens over the first groups, 0 to 1."""
         real = padded = 0
         for step in range(min(groups, self.groups_per_epoch)):
-            for micro in self.micro_batches(self.group(step)[1]):
+            for micro in self._split(self.group(step)[1]):
                 sizes = self._sizes(micro)
                 real += int(sizes.sum())
                 padded += int(sizes.sum()) if self.unpadded else max(int(sizes.max()), self.length or 0) * len(micro)

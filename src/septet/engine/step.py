@@ -2,7 +2,7 @@
 
 A task returns per-example sums and weights for each part of its loss. The loss of a group is
 `sum over parts of coefficient * (sum of losses / sum of weights)`, with the weights of the whole group known before the first backward pass; so
-a micro-batch of 5 rows weighs 5 rows, however the group is split.
+a micro-batch of 5 rows weighs 5 rows, however the group is split, also over several processes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Any
 
 import torch
 
+from septet.engine.ranks import here
 from septet.engine.timing import Timer
 from septet.tasks import Batch
 
 
 def group_weights(task: Any, batches: Sequence[Batch]) -> dict[str, float]:
-    """Return the weight of each part over the whole group."""
-    totals: dict[str, float] = {}
+    """Return the weight of each part over the whole group, on all ranks."""
+    totals: dict[str, float] = dict.fromkeys(task.coefficients, 0.0)
     for batch in batches:
         for part, weights_B in task.weights(batch).items():
-            totals[part] = totals.get(part, 0.0) + float(weights_B.double().sum())
-    return totals
+            totals[part] += float(weights_B.double().sum())
+    return dict(zip(totals, here().sum(list(totals.values())), strict=True))
 
 
 def backward(
