@@ -47,6 +47,10 @@ class Chosen:
         self.planner = source.planner
         self.order = order
 
+    @property
+    def planner(self) -> Planner:
+        return self.source.planner
+
     def group(self, step: int) -> tuple[int, list[Batch]]:
         return self.source.group(self.order[step % len(self.order)])
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import small
+from septet.check import check
 from septet.engine import loop
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState, load_latest
@@ -242,6 +243,14 @@ def test_validation_of_a_run_keeps_its_smaller_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(Predictor, "_answer_within", told)
     train(recipe, run, resume=True)
     assert budgets[0] == TOKENS >> halved
+
+
+def test_a_rehearsal_halves_as_the_run_would(tmp_path, monkeypatch):
+    """`check` takes real updates in an order of its own; what is short there is short in the run."""
+    recipe, run = begin(tmp_path, "run")
+    short = Short(monkeypatch, 3, error=ERRORS[2])
+    assert check(recipe, run).estimate["steps"] == 7
+    assert short.failed > 0
 
 
 LIMITED = """

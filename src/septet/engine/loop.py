@@ -77,8 +77,8 @@ class Rates:
 class Source(Protocol):
     """Yields what an update sees: its epoch and its micro-batches; `limit` says what one of these may hold from now on."""
 
-    planner: Planner
-
+    @property
+    def planner(self) -> Planner: ...
     def group(self, step: int) -> tuple[int, list[Batch]]: ...
     def limit(self, micro_batch: int, token_budget: int) -> None: ...
 
