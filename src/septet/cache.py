@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from septet.run import write_atomic
+from septet.durable import write_atomic
 
 FORMAT = 1  # raise it when entries are written in another way
 

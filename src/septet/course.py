@@ -20,6 +20,7 @@ from septet.engine.loop import Step, train_steps
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
+from septet.engine.writer import Checkpoints
 from septet.metrics import compute, higher_is_better, needs_texts
 from septet.model.predictor import Predictor
 from septet.progress import Listen, quiet
@@ -59,15 +60,33 @@ class Course:
         self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
         self.predictor.halved = state.watch.answers_halved
         self.guard = Guard(self.train.guard, state)
+        self.checkpoints = Checkpoints(run, self.train.keep, keep_bests=self.guard.goes_back)
         self.stopped = "all planned updates done"
-        self.began = time.perf_counter()
+        self.began = self.saved = time.perf_counter()
         self.forecast = Forecast(
-            setup.planner, setup.total, self.every, self.train.save_every, estimate=estimated(run) or {}
+            setup.planner,
+            setup.total,
+            self.every,
+            self.train.save_steps,
+            self.train.save_every_s,
+            estimate=estimated(run) or {},
         )
         _, self.flops = flops_per_token(setup.model)
 
     def go(self) -> None:
-        """Train to the end, or until something stops the run."""
+        """Train to the end, or until something stops the run; what was saved is durable when it returns or raises."""
+        try:
+            self._course()
+        except BaseException:
+            try:
+                self.checkpoints.finish()
+            except Exception as error:  # the error under way is the one to raise
+                self.listen("note", text=f"the last checkpoint could not be saved: {error}")
+            raise
+        with self.timer("saving"):
+            self.checkpoints.finish()
+
+    def _course(self) -> None:
         if reason := self._stop(True):  # resumed after it had stopped early, and before it was finished
             self.stopped = reason
             return None
@@ -96,10 +115,11 @@ class Course:
             timer=self.timer,
         )
         for step in steps:
+            self.checkpoints.check()
             self._record(step)
             look |= step.step % self.every == 0 or step.step == setup.total
             # once memory ran out, the smaller micro-batches are to outlive the process
-            keep |= step.step % (self.train.save_every or self.every) == 0 or state.watch.splits > splits
+            keep |= self._save_due(step.step) or state.watch.splits > splits
             if self.guard.doubts and step.step < setup.total:
                 continue  # what is due waits until the weights are trusted again
             if look or keep:
@@ -161,18 +181,15 @@ class Course:
         return {"loss": found[setup.task.loss_metric], **found}
 
     def save(self) -> None:
-        """Commit a checkpoint to resume from."""
+        """Begin to commit a checkpoint to resume from; `checkpoints.finish()` waits until it is durable."""
         with self._priced("saving"):
             self.state.spent = self.timer.settle()
-            states.save(self.run.checkpoints, self.state, self.optimizer.masters.state(), self.optimizer.state())
-            states.keep_last(self.run.checkpoints, self.train.keep)
-            if self.state.best is not None:
-                # a rollback needs the best that its checkpoint knows of
-                known = states.bests(self.run.checkpoints) if self.guard.goes_back else []
-                states.keep_best(self.run.checkpoints, self.state.best["step"], *known)
+            self.checkpoints.save(self.state, self.optimizer)
+        self.saved = time.perf_counter()
 
     def _go_back(self, cause: GoBack) -> None:
         """Return to an earlier checkpoint, and say so."""
+        self.checkpoints.finish()  # the newest one may be the one to return to
         entry = rollback.go_back(self.run, self.state, self.optimizer, cause)
         seek_best_anew(self.run, self.state, self.listen)
         self.listen(
@@ -223,10 +240,13 @@ class Course:
         )
 
     def _keep_best(self, step: int, metric: str, value: float | None) -> None:
-        self.state.best = {"step": step, "metric": metric, "value": value}
-        with self.timer("saving"):
-            states.save_best(self.run.checkpoints, self.optimizer.masters.state(), self.state.best)
-        self.run.write_json("best.json", self.state.best)
+        self.state.best = {"step": step, "metric": metric, "value": value}  # the save that follows keeps the weights
+
+    def _save_due(self, step: int) -> bool:
+        steps, wait_s = self.train.save_steps, self.train.save_every_s
+        if steps is not None:
+            return step % steps == 0
+        return wait_s is not None and time.perf_counter() - self.saved >= wait_s
 
     def _stop(self, evaluated: bool) -> str | None:
         stopping = self.train.early_stopping

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from septet import registry
+from septet.durable import sync, write_atomic
 from septet.errors import CheckError, UsageError
 from septet.exports import Parity
 from septet.progress import Listen, quiet
-from septet.run import Run, sync_folder, write_atomic
+from septet.run import Run
 
 FILE = "deploy.json"
 
@@ -169,4 +170,4 @@ def _replace(temporary: Path, final: Path) -> None:
         final.rename(old)
     temporary.rename(final)
     shutil.rmtree(old, ignore_errors=True)
-    sync_folder(final.parent)
+    sync(final.parent)

@@ -8,7 +8,9 @@ Foreign errors (disk full, permissions, out of memory) are mapped by `explain_fo
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 MOST_WHERE = 500  # characters of a place that are shown
 _NOTHING = object()
@@ -87,6 +89,15 @@ class ResourceError(SeptetError):
     """The machine said no: disk full, no permission, out of memory."""
 
 
+class DiskFull(OSError):  # noqa: N818  (named as the state it is)
+    """A full disk, or a limit on what may be written, with what was needed and what is free."""
+
+    def __init__(self, path: Path, need_bytes: int, free_bytes: int, number: int = errno.ENOSPC):
+        super().__init__(number, os.strerror(number), str(path))
+        self.need_bytes = need_bytes
+        self.free_bytes = free_bytes
+
+
 class Problems(SeptetError):  # noqa: N818  (several errors, not one)
     """Several problems at once, so that a user fixes them in one go."""
 
@@ -105,6 +116,14 @@ def raise_all(problems: Sequence[SeptetError]) -> None:
         raise problems[0]
     if problems:
         raise Problems(problems)
+
+
+def amount(num_bytes: float) -> str:
+    """Return bytes as `340 KiB`, `1.2 GiB`."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.1f} {unit}"
+    return f"{num_bytes:.0f} B"
 
 
 def explain_foreign(error: BaseException) -> SeptetError | None:
@@ -137,9 +156,13 @@ def out_of_memory(error: BaseException) -> bool:
 
 def _explain_os(error: OSError) -> SeptetError | None:
     where = str(error.filename) if error.filename else None
-    if error.errno == errno.ENOSPC or error.errno == errno.EDQUOT:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        told = "A limit on what may be written is reached" if error.errno == errno.EFBIG else "The disk is full"
+        facts = ""
+        if isinstance(error, DiskFull):
+            facts = f": {amount(error.need_bytes)} needed, {amount(error.free_bytes)} free"
         return ResourceError(
-            "The disk is full; what was saved before is kept.",
+            f"{told}{facts}; what was saved before is kept.",
             where=where,
             hint="free some space, or write elsewhere: --run DIR",
         )

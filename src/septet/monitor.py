@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from septet.durable import write_atomic
 from septet.errors import DataError, UsageError
 from septet.progress import Listen, quiet
 from septet.report import Finding, Report
-from septet.run import write_atomic
 
 MAX_ROWS = 20_000
 FILE = "monitor.json"

@@ -76,25 +76,25 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         course = Course(scratch, setup, state, optimizer)
         listen("progress", what="rehearse", done=1, total=3)
         validation_s = _validation_s(setup, course)
-        best_s, saving_s, disk_bytes = _saving(course)
+        saving_s, disk_bytes = _saving(course)
         listen("progress", what="rehearse", done=2, total=3)
         finish_s, short = _finish(setup, scratch, state)
     finally:
         shutil.rmtree(scratch.path, ignore_errors=True)
     listen("progress", what="rehearse", done=3, total=3)
     validations = -(-setup.total // course.every)
-    every = setup.recipe.train.save_every
-    saves = validations + (setup.total // every if every else 0)
-    others = setup_s + warm_s + validations * (validation_s + best_s) + saves * saving_s + finish_s
+    steps, wait_s = setup.recipe.train.save_steps, setup.recipe.train.save_every_s
+    saves = validations + (setup.total // steps if steps else int(train_s // wait_s) if wait_s else 0)
+    others = setup_s + warm_s + validations * validation_s + saves * saving_s + finish_s
     return {
         "steps": setup.total,
         "total_s": round(train_s + others, 1),
         "train_s": round(train_s + warm_s, 1),
         "setup_s": round(setup_s, 1),
         "validation_s": round(validations * validation_s, 1),
-        "saving_s": round(validations * best_s + saves * saving_s, 1),
+        "saving_s": round(saves * saving_s, 1),
         "finish_s": round(finish_s, 1),
-        "validation_each_s": round(validation_s + best_s, 3),
+        "validation_each_s": round(validation_s, 3),
         "saving_each_s": round(saving_s, 3),
         "low_s": round(train_s * (1 - min(0.5, spread / 2)) + others - warm_s, 1),
         "high_s": round(train_s * (1 + min(1.0, spread)) + others, 1),
@@ -181,15 +181,19 @@ def _written(setup: Setup, rows: Sequence[Any]) -> tuple[list[int], float]:
     return [i for place in chosen for i in batches[place]], len(chosen) / len(batches)
 
 
-def _saving(course: Course) -> tuple[float, float, int]:
-    """Return the seconds of keeping the best weights and of a checkpoint, and the bytes that a run's checkpoints and artifact take."""
-    run, state = course.run, course.state
+def _saving(course: Course) -> tuple[float, int]:
+    """Return the seconds that training stands still for a checkpoint, and the bytes that a run's checkpoints and artifact take."""
+    run, state, checkpoints = course.run, course.state, course.checkpoints
     facts = {"step": state.step, "metric": course.train.metric, "value": 0.0}
-    best_s = _timed(lambda: states.save_best(run.checkpoints, course.optimizer.masters.state(), facts))
+    states.save_best(run.checkpoints, course.optimizer.masters.state(), facts)
     best = _size(run)
+    # the first save of a run makes the memory that it copies into
+    course.save()
+    checkpoints.finish()
     saving_s = _timed(course.save)
+    checkpoints.finish()
     # one more of each while the new one is written, and the artifact
-    return best_s, saving_s, (_size(run) - best) * (course.train.keep + 1) + 3 * best
+    return saving_s, (_size(run) - best) * (course.train.keep + 1) + 3 * best
 
 
 def _size(run: Run) -> int:

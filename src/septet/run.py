@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from septet import durable
 from septet.errors import RunError, UsageError
 
 MODEL = "model"
@@ -131,7 +132,7 @@ class Run:
     # ---- files ----
 
     def write_text(self, name: str, text: str) -> Path:
-        return write_atomic(self.path / name, text.encode())
+        return durable.write_atomic(self.path / name, text.encode())
 
     def write_json(self, name: str, value: Any) -> Path:
         return self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -155,8 +156,13 @@ class Run:
 
     def append(self, stream: str, record: dict[str, Any]) -> None:
         """Add one line to a `.jsonl` stream."""
-        with (self.path / stream).open("a") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        durable.append(self.path / stream, (json.dumps(record, ensure_ascii=False) + "\n").encode())
+
+    def sync(self, *streams: str) -> None:
+        """Make the lines of streams durable, as a checkpoint that counts on them needs."""
+        for stream in streams:
+            if (self.path / stream).exists():
+                durable.sync(self.path / stream)
 
     def records(self, stream: str) -> list[dict[str, Any]]:
         """Return the whole lines of a `.jsonl` stream; a last line cut short by a kill is left out.
@@ -185,30 +191,6 @@ class Run:
 
     def event(self, what: str, **facts: Any) -> None:
         self.append("events.jsonl", {"time": _now(), "event": what, **facts})
-
-
-def write_atomic(path: Path, content: bytes) -> Path:
-    """Write a file so that it is whole or absent: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def sync_folder(path: Path) -> None:
-    """Make a folder's entries (a rename in it) durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from septet import durable
 from septet.course import Course, estimated, seek_best_anew
 from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
@@ -20,7 +21,7 @@ from septet.engine.machine import forget_peak, machine, peak_memory_bytes
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
-from septet.errors import RunError
+from septet.errors import DiskFull, RunError, explain_foreign
 from septet.model import card
 from septet.model.artifact import seal, sha256, write_artifact
 from septet.model.predictor import Predictor
@@ -81,6 +82,7 @@ def train(
     Raises:
         RunError: the folder holds another run, or nothing to resume.
         TrainingError: the loss or the gradient is not a number, or the loss diverges (`train.guard`).
+        ResourceError: the disk is full; what was saved before is kept, and the run can be resumed.
     """
     with run.locked():
         _check_state(run, resume)
@@ -88,6 +90,10 @@ def train(
         listen("stage", name="train")
         try:
             return _train(recipe, run, prepared, resume, listen)
+        except DiskFull as error:
+            full = explain_foreign(error) or error
+            run.fail(full)
+            raise full from error
         except BaseException as error:
             run.fail(error)
             raise
@@ -142,6 +148,7 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
         {"findings": setup.findings.to_json(), "truncation": setup.truncation, "model": model_facts(setup)},
     )
     optimizer = setup.optimizer()
+    durable.need_room(run.path, max(0, disk_bytes(setup) - states.held_bytes(run.checkpoints)))
     state = _restore(run, optimizer, resume, listen)
     timer.add(state.spent)
     run.event("train", step=state.step, total=setup.total)
@@ -161,6 +168,19 @@ def model_facts(setup: Setup) -> dict[str, Any]:
         "fresh": setup.base.fresh,
         "unused": setup.base.unused,
     }
+
+
+def disk_bytes(setup: Setup) -> int:
+    """Return the most that a run's checkpoints (weights and two moments each) and its model take on the disk at a time."""
+    learnt = 4 * sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    # a new checkpoint, and new best weights, lie beside those they replace
+    return learnt * (3 * (setup.recipe.train.keep + 1) + 2) + _model_bytes(setup)
+
+
+def _model_bytes(setup: Setup) -> int:
+    import torch
+
+    return sum(p.numel() for p in setup.model.parameters()) * getattr(torch, setup.base.dtype).itemsize
 
 
 def _check_state(run: Run, resume: bool) -> None:
@@ -191,6 +211,8 @@ def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainS
             optimizer.load_state(found.optimizer)
         seek_best_anew(run, state, listen)
         listen("note", text=f"resumed at step {state.step:,}")
+    for kind in ("step", "best"):
+        durable.sweep(run.checkpoints, kind)
     for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     rollback.cut_streams(run, state.step)
@@ -208,7 +230,10 @@ def _finish(course: Course) -> Trained:
             hint="resume from an earlier one: --resume",
         )
     with course.timer("finish"):
-        write_model(run, setup, weights, card.text(setup, best, _speed(course)))
+        need = _model_bytes(setup)
+        durable.need_room(run.model, need)
+        with durable.full_disk(run.model, need):
+            write_model(run, setup, weights, card.text(setup, best, _speed(course)))
         if rows := profiled_rows(setup):
             write_profile(run.model, Predictor.load(run.model, device=str(setup.device)).predict(rows, embed=True))
             seal(run.model)
@@ -293,6 +318,7 @@ def _costs(course: Course) -> dict[str, Any]:
         "stage_s": round(gone_s, 3),
         "parts_s": {part: round(seconds, 3) for part, seconds in sorted(parts.items(), key=lambda item: -item[1])},
         "peak_memory_bytes": peak_memory_bytes(),
+        "saving": course.checkpoints.cost.to_json(),
         "estimate": estimated(course.run),
         "forecasts": course.forecast.record(gone_s),
     }

@@ -32,6 +32,7 @@ OTHERWISE = {
         for name in ("kind", "size", "lowercase", "chat")
     },
     "train.max_time": ("course.py", "train.max_time_s"),
+    "train.save_every": ("course.py", "train.save_every_s"),
 }
 
 

@@ -25,7 +25,7 @@ def test_resume_is_exact(tiny_dropout_bert, tmp_path, precision, stop):
     b = bench(tiny_dropout_bert, count=40, precision=precision)
     optimizer, state = b.optimizer(), TrainState()
     first = b.steps(b.planner(budget=60), optimizer, total=12, state=state, until=stop)
-    states.save(tmp_path, state, optimizer.masters.state(), optimizer.state())
+    states.save(tmp_path, state, optimizer.masters.snapshot({}), optimizer.state())
     del b, optimizer, state
     torch.randn(7)  # whatever else a process has drawn in between
     b = bench(tiny_dropout_bert, count=40, precision=precision)
@@ -34,24 +34,22 @@ def test_resume_is_exact(tiny_dropout_bert, tmp_path, precision, stop):
     optimizer.load_state(found.optimizer)
     second = b.steps(b.planner(budget=60), optimizer, total=12, state=found.state)
     assert key(first + second) == key(expected)
-    name, rows = next(iter(optimizer.masters.used_rows.items()))
+    assert optimizer.masters.used_rows
     saved = reference.masters.state()
     for tensor, value in optimizer.masters.state().items():
-        if tensor == name:
-            # rows no text holds decay in closed form, in one product or in two: equal but for its rounding
-            assert torch.equal(value[rows], saved[tensor][rows])
-            torch.testing.assert_close(value, saved[tensor], rtol=1e-6 if precision == "fp32" else 1e-2, atol=0)
-        else:
-            assert torch.equal(value, saved[tensor]), tensor
+        assert torch.equal(value, saved[tensor]), tensor
 
 
 def test_saving_does_not_disturb(tiny_dropout_bert, tmp_path):
-    """The run that saves after every step has the losses of the one that never saves."""
-    expected, _ = whole(tiny_dropout_bert)
+    """The run that saves after every step has the losses, and the last bits, of the one that never saves."""
+    expected, reference = whole(tiny_dropout_bert)
     b = bench(tiny_dropout_bert, count=40)
     optimizer, state = b.optimizer(), TrainState()
     steps = []
     for i in range(1, 13):
         steps += b.steps(b.planner(budget=60), optimizer, total=12, state=state, until=i)
-        states.save(tmp_path, state, optimizer.masters.state(), optimizer.state())
+        states.save(tmp_path, state, optimizer.masters.snapshot({}), optimizer.state())
     assert key(steps) == key(expected)
+    saved = reference.masters.state()
+    for tensor, value in optimizer.masters.state().items():
+        assert torch.equal(value, saved[tensor]), tensor

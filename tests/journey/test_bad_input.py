@@ -183,19 +183,20 @@ def test_read_only_output(case, monkeypatch):
 
 def test_full_disk_keeps_the_last_checkpoint(case, monkeypatch):
     import septet.engine.state as states
+    from septet import durable
 
-    real = states._save_tensors
+    real = durable.write_file
     calls = []
 
-    def save(tensors, path):
+    def save(path, content):
         calls.append(path)
-        if len(calls) > 4:
+        if path.name == "optimizer.safetensors" and "step-000006" in str(path):
             raise OSError(28, "No space left on device", str(path))
-        real(tensors, path)
+        return real(path, content)
 
     case.source["train"].update(max_steps=12, save_every=2, eval_every=12)
-    monkeypatch.setattr(states, "_save_tensors", save)
-    refused(case.run(), 1, "disk is full")
+    monkeypatch.setattr(durable, "write_file", save)
+    refused(case.run(), 1, "disk is full", "needed", "free")
     assert states.load_latest(case.run_folder / "checkpoints").state.step == 4
     assert json.loads((case.run_folder / "FAILED.json").read_text())["error"]
     monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -178,3 +179,32 @@ def test_without_validation_the_last_weights_are_kept(tmp_path):
     assert "monitor" not in result.stages
     assert (tmp_path / "run" / "report.html").exists()
     assert "there was no validation split" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
+def test_a_checkpoint_every_so_many_seconds_changes_nothing_that_is_learnt(tmp_path, monkeypatch):
+    """A clock that goes one second an update: saved at 4, 8, ..., and at the validation; the model's bytes are those of the run that saves at its end only."""
+    seconds, saved = [0.0], []
+    record, save = Course._record, Course.save
+    monkeypatch.setattr("septet.course.time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+
+    def tick(self, step):
+        seconds[0] += 1.0
+        record(self, step)
+
+    def note(self):
+        saved.append(self.state.step)
+        save(self)
+
+    monkeypatch.setattr(Course, "_record", tick)
+    monkeypatch.setattr(Course, "save", note)
+    made = {}
+    for every, expected in (("4s", [4, 8, 10, 14]), (None, [10, 14])):
+        source = small.recipe(tmp_path, epochs=2, eval_every=10, save_every=every)
+        made[every] = journey.train(source, run=tmp_path / f"run-{every}").run
+        assert saved == expected
+        saved.clear()
+    weights = [(run.model / "model.safetensors").read_bytes() for run in made.values()]
+    assert weights[0] == weights[1]
+    costs = made["4s"].read_json("costs.json")["saving"]
+    assert costs["saves"] == 4
+    assert costs["bytes"] > 0

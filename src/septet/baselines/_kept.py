@@ -18,8 +18,9 @@ import numpy as np
 
 from septet import registry
 from septet.baselines import Kind, Options, check_kind
+from septet.durable import write_atomic
 from septet.errors import RunError, UsageError
-from septet.run import Run, write_atomic
+from septet.run import Run
 
 FACTS = "baselines.json"
 FILES: dict[Kind, str] = {"choices": "baselines.safetensors", "texts": "baselines.jsonl"}

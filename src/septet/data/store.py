@@ -26,9 +26,10 @@ from septet.data.ledger import Ledger
 from septet.data.rows import Rows, row_ids
 from septet.data.schema import Schema
 from septet.data.table import Stamp
+from septet.durable import sync, write_atomic
 from septet.errors import DataError, UsageError
 from septet.report import Finding, Report
-from septet.run import Run, sync_folder, write_atomic
+from septet.run import Run
 
 FORMAT = 2  # raise it when the same raw files give other prepared rows
 MANIFEST = "manifest.json"
@@ -245,7 +246,7 @@ def write(
         manifest = {"format": FORMAT, "hash": name, "columns": asdict(schema), "splits": files, **facts}
         write_atomic(temporary / MANIFEST, _json(manifest))
         _publish(temporary, root / name)
-        sync_folder(root)
+        sync(root)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     found = existing(root, name, facts=facts)

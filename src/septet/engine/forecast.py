@@ -29,7 +29,7 @@ class Forecast:
         planner: of its updates.
         total: updates of the whole run.
         evaluate_every: updates between two validations; there is one after the last update, and a checkpoint after each.
-        save_every: updates between two checkpoints besides.
+        save_every, save_every_s: updates, or seconds, between two checkpoints besides.
         estimate: what `check` measured: `validation_each_s`, `saving_each_s`, `finish_s`; empty where it did not.
 
     Attributes:
@@ -40,6 +40,7 @@ class Forecast:
     total: int
     evaluate_every: int
     save_every: int | None = None
+    save_every_s: int | None = None
     estimate: Mapping[str, Any] = field(default_factory=dict)
     kept: list[dict[str, float]] = field(default_factory=list)
     _seconds: float = 0.0
@@ -79,6 +80,8 @@ class Forecast:
         ahead = speed * self.tokens_left(step)
         whole = -(-self.total // self.evaluate_every) - step // self.evaluate_every if step < self.total else 0
         between = 0 if self.save_every is None else self.total // self.save_every - step // self.save_every
+        if self.save_every_s is not None:
+            between = int(ahead // self.save_every_s)
         ahead += whole * (self._price("validation") + self._price("saving")) + between * self._price("saving")
         return ahead + float(self.estimate.get("finish_s", 0.0))
 

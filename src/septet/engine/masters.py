@@ -14,6 +14,23 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+# before the name of an embedding in a snapshot: the decay that its unused rows still wait for
+PENDING = "pending_decay."
+
+
+def keep(
+    kept: dict[str, torch.Tensor], name: str, value: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Copy a tensor into the host's tensor of that name, which is made at first, and return it.
+
+    The same memory is used each time, because the first touch of fresh memory costs more than the copy into it.
+    """
+    dtype = dtype or value.dtype
+    buffer = kept.get(name)
+    if buffer is None or buffer.shape != value.shape or buffer.dtype != dtype:
+        buffer = kept[name] = torch.empty(value.shape, dtype=dtype, pin_memory=value.is_cuda)
+    return buffer.copy_(value)
+
 
 class Masters:
     """The fp32 truth of every trainable tensor of a model.
@@ -113,8 +130,26 @@ class Masters:
             )
         return whole
 
+    def snapshot(self, into: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Copy what `load_state` takes into tensors on the host, and return them.
+
+        Unlike `state` it changes nothing, so that a save at any moment leaves the run's bytes as they would have been: the
+        decay noted since the last `settle` is a scalar of its own, applied when it would have been.
+
+        Args:
+            into: what an earlier call returned, to be written over, or empty.
+        """
+        for name, p in self.parameters.items():
+            if name in self.used_rows:
+                rows = keep(into, name, self._whole.get(name, p.detach()), torch.float32)
+                rows.index_copy_(0, self.used_rows[name].cpu(), self.tensors[name].detach().cpu())
+                keep(into, PENDING + name, torch.tensor(self._decay[name], dtype=torch.float64))
+            else:
+                keep(into, name, self.tensors[name].detach())
+        return into
+
     def load_state(self, whole: dict[str, torch.Tensor]) -> None:
-        """Take the values that `state` gave.
+        """Take the values that `state` or `snapshot` gave.
 
         Raises:
             KeyError: a trainable tensor is missing.
@@ -127,7 +162,7 @@ class Masters:
                     if name in self._whole:
                         self._whole[name].copy_(value)
                     self.tensors[name].data.copy_(value[self.used_rows[name]])
-                    self._decay[name] = 1.0
+                    self._decay[name] = float(whole.get(PENDING + name, 1.0))
                 else:
                     self.tensors[name].data.copy_(value)
         self.update_parameters()

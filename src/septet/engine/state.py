@@ -1,22 +1,21 @@
 """What a run must remember to go on exactly: the state its caller owns, and checkpoints that are whole or absent.
 
-A checkpoint is a folder of safetensors and JSON, written under a temporary name, synced, listed with sha256 in
-`manifest.json`, and renamed. A reader takes the newest one whose files all match; a damaged one is named and passed over.
+A checkpoint is a folder of safetensors and JSON, committed as `septet/durable.py` says. A reader takes the newest one, by its
+number, whose files all match; a damaged or unfinished one is named and passed over. `engine/writer.py` saves while training goes on.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from septet.run import sync_folder
+from septet import durable
+from septet.durable import Bytes, Content, damage
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(slots=True)
@@ -96,37 +95,52 @@ class Checkpoint:
 
 def save(folder: Path, state: TrainState, masters: dict[str, Any], optimizer: dict[str, Any]) -> Path:
     """Commit a checkpoint and return its folder."""
-    final = folder / f"step-{state.step:06d}"
-
-    def write(temporary: Path) -> None:
-        _save_tensors(masters, temporary / "masters.safetensors")
-        _save_tensors(optimizer, temporary / "optimizer.safetensors")
-        (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **asdict(state)}, indent=2))
-
-    commit_folder(final, write)
+    final = checkpoint_folder(folder, state.step)
+    durable.commit(final, checkpoint_files(state, masters, optimizer))
     return final
 
 
 def save_best(folder: Path, masters: dict[str, Any], facts: dict[str, Any]) -> None:
     """Commit the weights of the best validation so far; `keep_best` deletes the earlier ones once a checkpoint knows of it."""
+    durable.commit(best_folder(folder, facts["step"]), best_files(masters, facts))
 
-    def write(temporary: Path) -> None:
-        _save_tensors(masters, temporary / "masters.safetensors")
-        (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **facts}, indent=2))
 
-    commit_folder(folder / f"best-{facts['step']:06d}", write)
+def checkpoint_files(state: TrainState, masters: Mapping[str, Any], optimizer: Mapping[str, Any]) -> dict[str, Content]:
+    """Return what a checkpoint's files will hold; the state as it is now, the tensors as they are when they are written."""
+    from septet.engine.tensors import Tensors
+
+    return {
+        "masters.safetensors": Tensors(masters),
+        "optimizer.safetensors": Tensors(optimizer),
+        "state.json": _json({"format": FORMAT, **asdict(state)}),
+    }
+
+
+def best_files(masters: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Content]:
+    """Return what the files of the best weights will hold."""
+    from septet.engine.tensors import Tensors
+
+    return {"masters.safetensors": Tensors(masters), "state.json": _json({"format": FORMAT, **facts})}
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:06d}"
+
+
+def best_folder(folder: Path, step: int) -> Path:
+    return folder / f"best-{step:06d}"
 
 
 def keep_best(folder: Path, *steps: int) -> None:
     """Delete the best weights of other steps."""
-    for other in folder.glob("best-*"):
-        if other.name not in {f"best-{step:06d}" for step in steps}:
-            shutil.rmtree(other, ignore_errors=True)
+    for other in durable.committed(folder, "best"):
+        if durable.number(other) not in steps:
+            durable.discard(other)
 
 
 def bests(folder: Path) -> list[int]:
     """Return the steps of the best weights that the kept checkpoints know of."""
-    found = [_state(path).best for path in _newest_first(folder) if damage(path) is None]
+    found = [_state(path).best for path in durable.committed(folder, "step") if damage(path) is None]
     return [best["step"] for best in found if best is not None]
 
 
@@ -136,7 +150,7 @@ def forget_after(folder: Path, step: int, *, rollbacks: int | None = None) -> No
     Args:
         rollbacks: checkpoints that know of so many stay, and the best weights they know of; None: none stay.
     """
-    later = [path for path in _newest_first(folder) if int(path.name[5:]) > step]
+    later = [path for path in durable.committed(folder, "step") if durable.number(path) > step]
     stay = [
         path
         for path in later
@@ -144,11 +158,11 @@ def forget_after(folder: Path, step: int, *, rollbacks: int | None = None) -> No
     ]
     for path in later:
         if path not in stay:
-            shutil.rmtree(path, ignore_errors=True)
+            durable.discard(path)
     if not stay:
-        for path in folder.glob("best-*"):
-            if int(path.name[5:]) > step:
-                shutil.rmtree(path, ignore_errors=True)
+        for path in durable.committed(folder, "best"):
+            if durable.number(path) > step:
+                durable.discard(path)
 
 
 def load_latest(folder: Path, most: int | None = None) -> Checkpoint | None:
@@ -157,9 +171,9 @@ def load_latest(folder: Path, most: int | None = None) -> Checkpoint | None:
     Args:
         most: updates that it may hold; None: any number.
     """
-    passed = []
-    for path in _newest_first(folder):
-        if most is not None and int(path.name[5:]) > most:
+    passed = [f"{name}: it was being written when the run ended" for name in durable.unfinished(folder, "step")]
+    for path in durable.committed(folder, "step"):
+        if most is not None and durable.number(path) > most:
             continue
         fault = damage(path)
         if fault is None:
@@ -178,56 +192,29 @@ def load_latest(folder: Path, most: int | None = None) -> Checkpoint | None:
 
 def load_best(folder: Path, step: int) -> dict[str, Any] | None:
     """Return the weights of the best validation, or None when they are absent or damaged."""
-    path = folder / f"best-{step:06d}"
-    return _load_tensors(path / "masters.safetensors") if damage(path) is None else None
-
-
-def keep_last(folder: Path, count: int) -> None:
-    """Delete all but the newest `count` checkpoints."""
-    for path in _newest_first(folder)[count:]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def damage(path: Path) -> str | None:
-    """Return what is wrong with a committed folder, or None."""
-    from septet.model.artifact import sha256
-
-    try:
-        files = dict(json.loads((path / "manifest.json").read_text())["files"]).items()
-    except (OSError, ValueError, KeyError, TypeError):
-        return "no readable manifest"
-    if not files:
-        return "its manifest lists no files"
-    for name, wanted in files:
-        if not (path / name).is_file():
-            return f"{name} is missing"
-        if sha256(path / name) != wanted:
-            return f"{name} has changed since it was saved"
+    for path in durable.committed(folder, "best"):
+        if durable.number(path) == step and damage(path) is None:
+            return _load_tensors(path / "masters.safetensors")
     return None
 
 
-def commit_folder(final: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder appear whole under its final name: temporary folder, fsync of each file, manifest, rename."""
-    from septet.model.artifact import sha256
+def keep_last(folder: Path, count: int, *, newest: int | None = None) -> None:
+    """Delete all but the newest `count` checkpoints.
 
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    for left in final.parent.glob(f".{final.name.split('-')[0]}-*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        write(temporary)
-        files = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / "manifest.json").write_text(json.dumps({"format": FORMAT, "files": files}, indent=2))
-        for path in temporary.iterdir():
-            _sync_file(path)
-        sync_folder(temporary)
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.rename(final)
-        sync_folder(final.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    Args:
+        newest: the step that was saved last. What has a higher number was damaged, or is of a course that a roll-back gave up: it goes,
+            or it would crowd out the good ones.
+    """
+    found = durable.committed(folder, "step")
+    given_up = [path for path in found if newest is not None and durable.number(path) > newest]
+    kept = [path for path in found if path not in given_up]
+    for path in (*given_up, *kept[count:]):
+        durable.discard(path)
+
+
+def held_bytes(folder: Path) -> int:
+    """Return the bytes of the checkpoints that are there."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _state(path: Path) -> TrainState:
@@ -236,24 +223,11 @@ def _state(path: Path) -> TrainState:
     return TrainState(**raw)
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    """Return the checkpoints by step; as texts, step-1000000 would come before step-999999."""
-    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
-    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
-
-
-def _save_tensors(tensors: dict[str, Any], path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, str(path))
+def _json(value: dict[str, Any]) -> Bytes:
+    return Bytes(json.dumps(value, indent=2).encode())
 
 
 def _load_tensors(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     return load_file(str(path))
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -54,7 +54,7 @@ def init(
     Raises:
         UsageError: no such data, no such column, no guess possible, options that do not go together, or `out` exists.
     """
-    from septet.run import write_atomic
+    from septet.durable import write_atomic
 
     target = None if out is None else Path(out)
     if target is not None and target.exists() and not force:

@@ -16,9 +16,9 @@ from typing import Any
 
 from septet import registry
 from septet.data.clean import Cleaning
+from septet.durable import sync, write_atomic
 from septet.errors import ModelError, UsageError
 from septet.model.load import check_folder, silent
-from septet.run import sync_folder, write_atomic
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -94,7 +94,7 @@ def seal(folder: Path) -> None:
         if path.is_file() and path.name != MANIFEST
     }
     write_atomic(folder / MANIFEST, json.dumps({"format": FORMAT, "files": files}, indent=2).encode() + b"\n")
-    sync_folder(folder)
+    sync(folder)
 
 
 def check_manifest(folder: Path) -> None:
@@ -230,4 +230,4 @@ def _replace(temporary: Path, folder: Path) -> None:
         folder.rename(old)
     temporary.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-    sync_folder(folder.parent)
+    sync(folder.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from septet.errors import UsageError
+from septet.errors import UsageError, amount
 from septet.metrics import find
 
 NO_VALUE = "–"
@@ -67,12 +67,7 @@ def duration(seconds: float | None) -> str:
 
 def size(num_bytes: float | None) -> str:
     """Return bytes as `340 KiB`, `1.2 GiB`."""
-    if num_bytes is None:
-        return NO_VALUE
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if num_bytes >= scale:
-            return f"{num_bytes / scale:.1f} {unit}"
-    return f"{num_bytes:.0f} B"
+    return NO_VALUE if num_bytes is None else amount(num_bytes)
 
 
 def p_value(p: float) -> str:

@@ -180,13 +180,13 @@ class Train(Block):
         change="epochs are long",
         example="epoch",
     )
-    save_every: Count | None = key(
-        None,
-        "Checkpoint for resuming after every N steps, besides each evaluation.",
-        unit="steps",
-        why="checkpoints are saved at each evaluation",
-        change="evaluations are rare",
-        example=100,
+    save_every: Count | Text | None = key(
+        "5m",
+        "Checkpoint for resuming, besides each evaluation: after every N steps, or after a time such as 90s, 5m or 1h; null saves at evaluations only.",
+        unit="steps, or a time",
+        why="five minutes are the most that a kill loses; saving costs well below 3 % of them",
+        change="the machine may be taken away at any moment (less), or checkpoints are very large (more)",
+        example="5m",
     )
     keep: Count = key(
         2,
@@ -227,6 +227,16 @@ class Train(Block):
         """The time limit in seconds."""
         return None if self.max_time is None else seconds(self.max_time)
 
+    @property
+    def save_steps(self) -> int | None:
+        """The updates between two checkpoints, where they are counted in updates."""
+        return self.save_every if isinstance(self.save_every, int) else None
+
+    @property
+    def save_every_s(self) -> int | None:
+        """The seconds between two checkpoints, where they are counted in time."""
+        return seconds(self.save_every) if isinstance(self.save_every, str) else None
+
     def problems(self) -> Iterator[Problem]:
         if isinstance(self.warmup, float) and self.warmup >= 1 and not self.warmup.is_integer():
             yield Problem("warmup", "must be a share below 1 or a whole number of steps.", "warmup: 0.06")
@@ -246,6 +256,8 @@ class Train(Block):
             )
         if self.max_time is not None and not seconds(self.max_time):
             yield Problem("max_time", "must be a time such as 45s, 30m or 1h30m.", "max_time: 30m")
+        if isinstance(self.save_every, str) and not seconds(self.save_every):
+            yield Problem("save_every", "must be a number of steps, or a time such as 90s, 5m or 1h.", "save_every: 5m")
         if self.precision == "fp16" and self.device == "cpu":
             yield Problem(
                 "precision",

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from septet.durable import write_atomic
 from septet.errors import ModelError
-from septet.run import write_atomic
 from septet.tasks import Prediction
 
 FORMAT = 1

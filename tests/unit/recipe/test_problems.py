@@ -69,6 +69,7 @@ evaluat: {}
         ("train.warmup=2.5", "a share below 1", "0.06"),
         ("train.schedule=cosin", "linear, cosine, constant", "schedule: cosine"),
         ("train.max_time=soon", "30m", "max_time"),
+        ("train.save_every=often", "5m", "save_every"),
         ("train.betas=[0.9]", "a list of 2 numbers", "[0.9, 0.999]"),
         ("serve.port=99999", "from 0 to 65,535", "8000"),
         ("evaluate.confidence=1", "above 0 and below 1", "0.95"),

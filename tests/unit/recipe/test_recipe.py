@@ -293,6 +293,16 @@ def test_data_folder_moves_relative_paths(tmp_path):
     assert recipe.path("~/c.csv") == Path.home() / "c.csv"
 
 
+def test_save_every_counts_steps_or_time():
+    counted = Recipe.load(MINIMAL, ["train.save_every=100"]).train
+    assert (counted.save_steps, counted.save_every_s) == (100, None)
+    timed = Recipe.load(MINIMAL, ["train.save_every=1h"]).train
+    assert (timed.save_steps, timed.save_every_s) == (None, 3600)
+    assert Recipe.load(MINIMAL).train.save_every_s == 300, "a kill loses five minutes at most"
+    never = Recipe.load(MINIMAL, ["train.save_every=null"]).train
+    assert (never.save_steps, never.save_every_s) == (None, None)
+
+
 def test_max_time_in_seconds():
     assert Recipe.load(MINIMAL, ["train.max_time=1h30m"]).train.max_time_s == 5400
     assert Recipe.load(MINIMAL, ["train.max_time=45s"]).train.max_time_s == 45
