@@ -15,6 +15,10 @@ test:
 test-all:
     pytest -q -n 2 -m ''
 
+# the tests of faults at full size: 200 kills, 50 signals; many minutes
+faults:
+    SEPTET_FAULTS=full pytest -q -m '' tests/faults
+
 # ours and the peers on the same work, in turn
 bench what="classify":
     python -m bench {{what}}

@@ -218,7 +218,7 @@ def errors() -> Iterator[str]:
         "| 1 | failed: the machine said no, or a defect of ours |",
         "| 2 | wrong usage: the command line, the recipe, a missing file or folder |",
         "| 3 | a check found blockers: the data or the model cannot be used, or `monitor` found drift |",
-        "| 130 | interrupted with Ctrl-C; the run can be resumed |",
+        "| 129, 130, 143 | ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM; the update is finished and committed, and the run can be resumed |",
     )
     yield from ("", "## Errors", "", "| error | exit code | meaning |", "|---|---|---|")
     for name, found in vars(tree).items():

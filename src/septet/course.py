@@ -20,6 +20,8 @@ from septet.engine.loop import Step, train_steps
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
+from septet.errors import SeptetError
+from septet.interrupt import Interrupted, check, given_up, held
 from septet.metrics import compute, higher_is_better, needs_texts
 from septet.model.predictor import Predictor
 from septet.progress import Listen, quiet
@@ -60,6 +62,7 @@ class Course:
         self.predictor.halved = state.watch.answers_halved
         self.guard = Guard(self.train.guard, state)
         self.stopped = "all planned updates done"
+        self.committed = state.step
         self.began = time.perf_counter()
         self.forecast = Forecast(
             setup.planner, setup.total, self.every, self.train.save_every, estimate=estimated(run) or {}
@@ -67,7 +70,24 @@ class Course:
         _, self.flops = flops_per_token(setup.model)
 
     def go(self) -> None:
-        """Train to the end, or until something stops the run."""
+        """Train to the end, or until something stops the run.
+
+        Raises:
+            Interrupted: a signal came; the update that was under way is done and committed.
+        """
+        with held():
+            try:
+                self._go()
+            except Interrupted as stop:
+                if not stop.at_once and self.committed < self.state.step and self._trusted():
+                    self.save()
+                stop.step = self.committed
+                raise
+
+    def _go(self) -> None:
+        if self.state.owes:  # stopped by a signal before or within the validation of this update
+            self.validate(self.state.step)
+            self.save()
         if reason := self._stop(True):  # resumed after it had stopped early, and before it was finished
             self.stopped = reason
             return None
@@ -101,37 +121,42 @@ class Course:
             # once memory ran out, the smaller micro-batches are to outlive the process
             keep |= step.step % (self.train.save_every or self.every) == 0 or state.watch.splits > splits
             if self.guard.doubts and step.step < setup.total:
+                check()
                 continue  # what is due waits until the weights are trusted again
             if look or keep:
-                self.guard.see_weights(self.optimizer.masters.tensors | self.optimizer.state())
+                self._see_weights()
             if look:
-                self.validate(step)
+                state.owes = True
+                self.validate(step.step)
             if look or keep:
                 self.save()
             looked, splits, look, keep = look, state.watch.splits, False, False
             if reason := self._stop(looked):
                 self.stopped = reason
                 if not looked:
-                    self.guard.see_weights(self.optimizer.masters.tensors | self.optimizer.state())
-                    self.validate(step)
+                    self._see_weights()
+                    self.validate(step.step)
                     self.save()
                 break
+            check()
 
-    def validate(self, step: Step) -> None:
+    def validate(self, step: int) -> None:
         """Score the validation rows, and keep the weights if they are the best so far."""
         with self._priced("validation"):
             self._validate(step)
+        self.state.owes = False
 
-    def _validate(self, step: Step) -> None:
+    def _validate(self, step: int) -> None:
         self.optimizer.masters.settle()
         if not self.setup.validation:  # nothing chooses: the last weights are the ones to keep
-            self._keep_best(step.step, self.train.metric, None)
+            self._keep_best(step, self.train.metric, None)
             return
-        scores = self.score()
+        with given_up():
+            scores = self.score()
         self.state.evaluations += 1
         record = {
-            "step": step.step,
-            "epoch": round(step.step / self.setup.planner.groups_per_epoch, 4),
+            "step": step,
+            "epoch": round(step / self.setup.planner.groups_per_epoch, 4),
             "split": "validation",
             **scores,
         }
@@ -140,12 +165,10 @@ class Course:
         sign = 1.0 if higher_is_better(metric) else -1.0
         gain = None if best is None else sign * (value - best["value"])
         if gain is None or gain > 0:
-            self._keep_best(step.step, metric, value)
+            self._keep_best(step, metric, value)
         margin = 0.0 if self.train.early_stopping is None else self.train.early_stopping.min_delta
         self.state.waits = 0 if gain is None or gain > margin else self.state.waits + 1
-        self.listen(
-            "evaluation", step=step.step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best
-        )
+        self.listen("evaluation", step=step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best)
 
     def score(self) -> dict[str, float]:
         """Return the task's metrics and the loss on the validation rows."""
@@ -170,10 +193,12 @@ class Course:
                 # a rollback needs the best that its checkpoint knows of
                 known = states.bests(self.run.checkpoints) if self.guard.goes_back else []
                 states.keep_best(self.run.checkpoints, self.state.best["step"], *known)
+        self.committed = self.state.step
 
     def _go_back(self, cause: GoBack) -> None:
         """Return to an earlier checkpoint, and say so."""
         entry = rollback.go_back(self.run, self.state, self.optimizer, cause)
+        self.committed = self.state.step
         seek_best_anew(self.run, self.state, self.listen)
         self.listen(
             "note",
@@ -188,6 +213,19 @@ class Course:
         with self.timer(part):
             yield
         self.forecast.took(part, time.perf_counter() - began)
+
+    def _trusted(self) -> bool:
+        """Whether the weights may be saved; where not, the updates since the last checkpoint are made again."""
+        if self.guard.doubts:
+            return False
+        try:
+            self._see_weights()
+        except SeptetError:
+            return False
+        return True
+
+    def _see_weights(self) -> None:
+        self.guard.see_weights(self.optimizer.masters.tensors | self.optimizer.state())
 
     def _record(self, step: Step) -> None:
         setup, ceiling = self.setup, self.setup.ceiling.rate(self.train.precision or "fp32") * 1e9

@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from septet.errors import Problems, SeptetError, UsageError, explain_foreign
+from septet.interrupt import Interrupted, again
 from septet.progress import Listen
 
 if TYPE_CHECKING:
@@ -40,14 +41,16 @@ class Screen:
     Args:
         as_json: the result, or the error, is one JSON document on standard output.
         debug: an error shows its traceback.
+        args: the arguments of this call; an interruption says with which to go on.
 
     Attributes:
         run: the run folder, once it is known; an interruption says how to resume it.
         exit_code: what the result asks for.
     """
 
-    def __init__(self, as_json: bool = False, *, debug: bool = False):
+    def __init__(self, as_json: bool = False, *, debug: bool = False, args: Sequence[str] = ()):
         self.as_json = as_json
+        self.args = args
         self.debug = debug
         self.run: str | None = None
         self.exit_code = 0
@@ -118,8 +121,10 @@ class Screen:
             _close_stdout()
             return BROKEN_PIPE
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
-            hint = None if self.run is None else f"the same command with --run {self.run} --resume"
-            return self._tell(SeptetError("what was saved is kept.", hint=hint), INTERRUPTED, kind="Interrupted")
+            hint = None if self.run is None else again(self.args, self.run)
+            came = str(error) if isinstance(error, Interrupted) else "what was saved is kept."
+            code = error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
+            return self._tell(SeptetError(came, hint=hint), code, kind="Interrupted")
         if self.debug:
             import traceback
 

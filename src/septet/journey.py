@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from septet import registry
+from septet import resume as resumption
 from septet.errors import RunError, UsageError
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -109,7 +110,7 @@ def prepare(
     """
     if show is not None and show < 1:
         raise UsageError("The rows to show are a whole number from 1.", received=show)
-    recipe, opened = _begin(source, overrides, run, code, tables, listen)
+    recipe, opened, _ = _begin(source, overrides, run, code, tables, listen)
     from septet.prepare import prepare as verb
 
     with opened.locked():
@@ -134,7 +135,7 @@ def check(
     listen: Listen = quiet,
 ) -> Any:
     """Stages 2 and 3: the machine, the model, and what the run will take. Arguments as in `prepare`."""
-    recipe, opened = _begin(source, overrides, run, code, tables, listen)
+    recipe, opened, _ = _begin(source, overrides, run, code, tables, listen)
     from septet.check import check as verb
 
     return verb(recipe, opened, tables=tables, listen=listen)
@@ -155,12 +156,12 @@ def train(
 
     Args:
         resume: go on from the newest checkpoint of `run`, with the values it was begun with.
-        force: resume although the recipe has changed since.
+        force: resume although the recipe, the data, the model or versions have changed since.
     """
-    recipe, opened = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
+    recipe, opened, changed = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
     from septet.train import train as verb
 
-    return verb(recipe, opened, resume=resume, tables=tables, listen=listen)
+    return verb(recipe, opened, resume=resume, force=force, changed=changed, tables=tables, listen=listen)
 
 
 def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
@@ -227,14 +228,13 @@ def run_all(
     from septet.serve import smoke
     from septet.train import train as training
 
-    recipe, opened = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
+    recipe, opened, changed = _begin(source, overrides, run, code, tables, listen, resume=resume, force=force)
     journey = Journey(opened)
     if not (resume and opened.done):
         if not resume:
             journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
-        journey.stages["train"] = training(
-            recipe, opened, resume=resume and opened.started, tables=tables, listen=listen
-        )
+        going_on: dict[str, Any] = {"resume": resume and opened.started, "force": force, "changed": changed}
+        journey.stages["train"] = training(recipe, opened, **going_on, tables=tables, listen=listen)
     listen("stage", name="evaluate")
     journey.stages["evaluate"] = evaluating(opened, listen=listen)
     listen("stage", name="deploy")
@@ -278,25 +278,25 @@ def _begin(
     *,
     resume: bool = False,
     force: bool = False,
-) -> tuple[Recipe, Run]:
+) -> tuple[Recipe, Run, list[resumption.Difference]]:
     for path in code:
         registry.load_code(path)
     recipe = Recipe.load(source, overrides, in_memory=tuple(tables or ()))
     opened = open_run(recipe, folder, resume=resume)
     listen("run", path=opened.path)
-    given = opened.path / "recipe.given.yaml"
-    if resume and given.exists():
-        if given.read_text() != recipe.given and not force:
-            raise RunError(
-                "The recipe is not the one this run was begun with.",
-                where=str(given),
-                hint="resume with the same recipe and overrides, or --force",
-            )
-        if not force and (opened.path / "recipe.yaml").exists():
+    given = opened.path / resumption.GIVEN
+    changed = []
+    if resume and opened.started and given.exists():
+        changed = resumption.recipe_differences(recipe, opened, tuple(tables or ()))
+        if changed and force:
+            opened.write_text(resumption.GIVEN, recipe.given)
+        elif changed and opened.done:
+            resumption.refuse(opened, changed)
+        elif (opened.path / "recipe.yaml").exists():
             recipe = Recipe.load(opened.path / "recipe.yaml", in_memory=tuple(tables or ()))
     elif not opened.started:
-        opened.write_text("recipe.given.yaml", recipe.given)
-    return recipe, opened
+        opened.write_text(resumption.GIVEN, recipe.given)
+    return recipe, opened, changed
 
 
 def _finished(folder: str | Path) -> Run:

@@ -123,10 +123,13 @@ class Run:
         (self.path / "FAILED.json").unlink(missing_ok=True)
         self.write_json("DONE", {"finished": _now()})
 
-    def fail(self, error: BaseException) -> None:
-        """Record why the run ended; the run stays resumable."""
+    def fail(self, error: BaseException, **facts: Any) -> None:
+        """Record why the run ended, unless it is finished; the run stays resumable."""
+        if self.done:
+            return
+        told = {"finished": _now(), "error": type(error).__name__, "message": str(error), **facts}
         with contextlib.suppress(OSError):
-            self.write_json("FAILED.json", {"finished": _now(), "error": type(error).__name__, "message": str(error)})
+            self.write_json("FAILED.json", told)
 
     # ---- files ----
 

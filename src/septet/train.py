@@ -7,13 +7,14 @@ what is scored later is the artifact, not what was in memory. The test split is 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from septet.course import Course, estimated, seek_best_anew
 from septet.data.ledger import record_truncation
 from septet.data.store import Prepared
+from septet.encode import folder_of
 from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.machine import forget_peak, machine, peak_memory_bytes
@@ -21,12 +22,15 @@ from septet.engine.optim import AdamW
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.errors import RunError
+from septet.interrupt import Interrupted, watched
 from septet.model import card
 from septet.model.artifact import seal, sha256, write_artifact
 from septet.model.predictor import Predictor
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
+from septet.resume import Difference, facts, settle
+from septet.resume import finding as mixture
 from septet.run import Run
 from septet.setup import Setup, build, set_up
 from septet.watch.profile import write as write_profile
@@ -67,7 +71,14 @@ class Trained:
 
 
 def train(
-    recipe: Recipe, run: Run, *, resume: bool = False, tables: Mapping[str, Any] | None = None, listen: Listen = quiet
+    recipe: Recipe,
+    run: Run,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    changed: Sequence[Difference] = (),
+    tables: Mapping[str, Any] | None = None,
+    listen: Listen = quiet,
 ) -> Trained:
     """Train, and leave a finished artifact in the run.
 
@@ -75,19 +86,31 @@ def train(
         recipe: as given, or resolved.
         run: a created folder; its lock is taken here.
         resume: go on from the newest whole checkpoint.
+        force: resume although something has changed.
+        changed: what has changed in the recipe.
         tables: in-memory splits instead of files.
         listen: told of all progress.
 
     Raises:
-        RunError: the folder holds another run, or nothing to resume.
+        RunError: the folder holds another run, or nothing to resume, or something has changed since.
         TrainingError: the loss or the gradient is not a number, or the loss diverges (`train.guard`).
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; the run can be resumed.
     """
-    with run.locked():
+    with watched(), run.locked():
         _check_state(run, resume)
-        prepared = prepare(recipe, run, tables=tables, listen=listen)
-        listen("stage", name="train")
         try:
+            prepared = prepare(recipe, run, tables=tables, listen=listen)
+            folder = folder_of(recipe, prepared, listen=listen)
+            settle(run, facts(prepared, folder), changed, force=force)
+            listen("stage", name="train")
             return _train(recipe, run, prepared, resume, listen)
+        except Interrupted as stop:
+            if stop.step is None and run.started:
+                stop.step = states.newest_step(run.checkpoints)
+            run.event("interrupted", **stop.facts())
+            run.fail(stop, **stop.facts())
+            listen("note", text=str(stop))
+            raise
         except BaseException as error:
             run.fail(error)
             raise
@@ -133,6 +156,7 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
         setup = set_up(recipe, prepared, listen=listen)
     for split, (rows, tokens) in setup.truncation.items():
         record_truncation(run, split, rows=rows, tokens=tokens)
+    setup.findings.add(mixture(run))
     for finding in setup.findings:
         listen("finding", finding=finding)
     run.write_text("recipe.yaml", setup.recipe.to_yaml())
@@ -193,7 +217,7 @@ def _restore(run: Run, optimizer: AdamW, resume: bool, listen: Listen) -> TrainS
         listen("note", text=f"resumed at step {state.step:,}")
     for left in run.path.glob(".*.tmp"):  # of a process that was killed while it wrote
         left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
-    rollback.cut_streams(run, state.step)
+    rollback.cut_streams(run, state)
     return state
 
 

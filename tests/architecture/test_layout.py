@@ -16,7 +16,7 @@ TREES = {path: ast.parse(path.read_text()) for path in FILES}
 # lower never imports higher; parts of one layer may import each other
 LAYERS = [
     {"errors"},
-    {"recipe", "registry", "report", "run", "progress", "cache"},
+    {"recipe", "registry", "report", "run", "progress", "cache", "interrupt"},
     {"data", "metrics"},
     {"inputs", "model", "tasks", "methods", "baselines", "exports"},
     {"engine"},
@@ -40,6 +40,8 @@ LAYERS = [
         "chat",
         "course",
         "rehearse",
+        "resume",
+        "selftest",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"journey"},

@@ -2,7 +2,7 @@
 
 Importing torch and transformers takes seconds, forking takes milliseconds. Nothing has used torch's threads before the fork, so
 the child is as good as a fresh process. One JSON command a line on standard input, one JSON answer a line on standard output:
-`{"recipe": {...}, "run": DIR, "resume": bool, "die_at": N or null}` -> `{"pid": ...}`, then `{"status": ...}` when it has ended.
+`{"recipe": {...}, "run": DIR, "resume": bool, "die_at": N or null, "number": signal}` -> `{"pid": ...}`, then `{"status": ...}` when it has ended.
 """
 
 from __future__ import annotations
@@ -42,9 +42,12 @@ def import_everything() -> None:
             registry.part(kind, name)
 
 
-def child(*, recipe: dict[str, Any], run: str, resume: bool, die_at: int | None, count_to: str | None = None) -> int:
-    """Train; `die_at` kills this process with signal 9 at the n-th file operation in the run folder after training has begun."""
+def child(
+    *, recipe: dict[str, Any], run: str, resume: bool, die_at: int | None, number: int = 9, count_to: str | None = None
+) -> int:
+    """Train; at the `die_at`-th file operation in the run folder this process sends itself the signal `number`."""
     from septet.errors import SeptetError
+    from septet.interrupt import Interrupted
 
     counted = [0]
     os.setpgid(0, 0)
@@ -55,7 +58,7 @@ def child(*, recipe: dict[str, Any], run: str, resume: bool, die_at: int | None,
         if event in WATCHED and str(args[0]).startswith(run):
             counted[0] += 1
             if counted[0] == die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number)
 
     sys.addaudithook(watch)
     try:
@@ -67,8 +70,8 @@ def child(*, recipe: dict[str, Any], run: str, resume: bool, die_at: int | None,
     except SeptetError as error:
         Path(run, "error.txt").write_text(str(error))
         return 3
-    except KeyboardInterrupt:
-        return 130
+    except Interrupted as stop:
+        return stop.exit_code
     except BaseException:
         Path(run, "error.txt").write_text(traceback.format_exc())
         return 1

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from septet import cli
 from septet.errors import DataError, Problems, RecipeError
+from septet.interrupt import Interrupted
 
 RECIPE = "data: {train: tickets.csv}\ntask: {name: classify, text: body, label: team}\n"
 
@@ -123,6 +125,7 @@ def test_help_lists_the_verbs_in_the_order_of_the_journey(septet):
         "explain",
         "schema",
         "completion",
+        "selftest",
     ]
     assert set(verbs) == set(cli.septet.commands)
 
@@ -273,15 +276,27 @@ def test_several_problems_are_listed_in_json(septet, verb):
     assert "One." in err and "Two." in err
 
 
-def test_an_interruption_says_how_to_resume(septet, verb):
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "what was saved is kept."),
+        (Interrupted(signal.SIGTERM), 143, "SIGTERM came before the first update; nothing is lost."),
+    ],
+)
+def test_an_interruption_says_how_to_resume(septet, verb, tmp_path, error, code, says):
     def interrupted(*args, listen, **options):
-        listen("run", path="runs/x")
-        raise KeyboardInterrupt
+        listen("run", path=tmp_path)
+        raise error
 
     verb("train", interrupted)
-    code, _, err = septet("train", "r.yaml")
-    assert code == 130
-    assert err == "Interrupted: what was saved is kept.\n  try: the same command with --run runs/x --resume\n"
+    (tmp_path / "steps.jsonl").touch()
+    command = f"septet train r.yaml --run {tmp_path} --resume"
+    assert septet("train", "r.yaml") == (code, "", f"Interrupted: {says}\n  try: {command}\n")
+    status, out, _ = septet("train", "r.yaml", "--json")
+    assert status == code
+    told = json.loads(out)["error"]
+    assert (told["type"], told["message"]) == ("Interrupted", says)
+    assert told["hint"] == f"septet train r.yaml --json --run {tmp_path} --resume"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 `septet run recipe.yaml train.lr=1e-4 --run runs/first`. Results go to standard output, as text or with `--json` as one JSON
 document; progress and everything else go to standard error. Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 a check
-found blockers (or drift), 130 interrupted. Nothing heavy is imported before a verb runs.
+found blockers (or drift), 130 interrupted (SIGINT), 143 ended by SIGTERM, 129 by SIGHUP. Nothing heavy is imported before a verb runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STAGES = {
     "Start": ("init", "tokenizer"),
     "The seven stages": ("prepare", "check", "train", "evaluate", "deploy", "predict", "chat", "serve", "monitor"),
     "All of them": ("run",),
-    "Look up": ("list", "explain", "schema", "completion"),
+    "Look up": ("list", "explain", "schema", "completion", "selftest"),
 }
 NUMBERS = {
     "prepare": "1",
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         septet.main(args=args, prog_name="septet", complete_var="_SEPTET_COMPLETE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that is no text is still shown
-    screen = Screen("--json" in args, debug="--debug" in args)
+    screen = Screen("--json" in args, debug="--debug" in args, args=args)
     quieten_libraries(screen.debug)
     try:
         with septet.make_context("septet", args, obj=screen) as context:
@@ -118,7 +118,9 @@ def recipe_options(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def resumable_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """What the verbs that train take besides."""
-    verb = click.option("--force", is_flag=True, help="Resume although the recipe has changed since.")(verb)
+    verb = click.option("--force", is_flag=True, help="Resume although recipe, data, model or versions have changed.")(
+        verb
+    )
     return click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")(verb)
 
 

@@ -1,4 +1,4 @@
-"""The verbs that look up: `list`, `explain`, `schema`, `completion`."""
+"""The verbs that look up, `list`, `explain`, `schema`, `completion`, and the one that tests itself, `selftest`."""
 
 from __future__ import annotations
 
@@ -69,3 +69,17 @@ def completion(screen: Screen, shell: str) -> None:
         screen.json({"shell": shell, "script": script})
     else:
         click.echo(script)
+
+
+@septet.command()
+@click.option("--kills", default=4, type=click.IntRange(2), metavar="N", help="Kills in all (4); each takes seconds.")
+@click.option("--seed", default=0, type=click.IntRange(0), metavar="N", help="Of the moments they come at (0).")
+@shared_options
+@click.pass_obj
+def selftest(screen: Screen, kills: int, seed: int) -> None:
+    """Kill and resume small runs on this machine, and show that the weights are the same."""
+    from septet.selftest import selftest as verb
+
+    with screen.progress() as listen:
+        result = verb(kills=kills, seed=seed, listen=listen)
+    screen.result(result)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
 from septet.cli import recipe_options, resumable_options, septet
 from septet.display import Screen
+from septet.interrupt import watched
 
 
 def _start(screen: Screen, name: str, recipe: str, overrides: tuple[str, ...], **options: Any) -> None:
@@ -15,9 +17,14 @@ def _start(screen: Screen, name: str, recipe: str, overrides: tuple[str, ...], *
     from septet import journey
 
     screen.run = options["run"]
-    with screen.progress() as listen:
+    with watched(_heard), screen.progress() as listen:
         result = getattr(journey, name)(recipe, overrides, listen=listen, **options)
     screen.result(result)
+
+
+def _heard(name: str) -> None:
+    """Say that a signal was heard; called from within its handler, hence past all buffers."""
+    os.write(2, f"\n{name}: this update is finished and committed first; once more ends at once\n".encode())
 
 
 @septet.command()

@@ -17,7 +17,6 @@ from septet.engine.state import TrainState
 from septet.run import Run
 
 RECORD = "rollbacks.json"
-STREAMS = ("steps.jsonl", "evaluations.jsonl")
 # of the guard's memory: what a return does not undo
 _OUTLIVES = ("rollbacks", "lr_scale", "avoided", "micro_batch", "token_budget", "splits", "answers_halved")
 
@@ -58,7 +57,7 @@ def go_back(run: Run, state: TrainState, optimizer: AdamW, cause: GoBack) -> dic
     take_up(run, state)
     optimizer.masters.load_state(found.masters)
     optimizer.load_state(found.optimizer)
-    cut_streams(run, state.step)
+    cut_streams(run, state)
     return entry
 
 
@@ -76,10 +75,10 @@ def take_up(run: Run, state: TrainState) -> None:
             setattr(state.watch, name, value)
 
 
-def cut_streams(run: Run, step: int) -> None:
-    """Keep only what happened up to an update."""
-    for stream in STREAMS:
-        run.rewrite(stream, [record for record in run.records(stream) if record["step"] <= step])
+def cut_streams(run: Run, state: TrainState) -> None:
+    """Keep only what the state knows of."""
+    for stream, last in (("steps.jsonl", state.step), ("evaluations.jsonl", state.step - state.owes)):
+        run.rewrite(stream, [record for record in run.records(stream) if record["step"] <= last])
 
 
 def _entries(run: Run) -> list[dict[str, Any]]:

@@ -60,6 +60,7 @@ class TrainState:
         best: {"step", "metric", "value"} of the best validation, or None.
         waits: validations since the best one.
         evaluations: validations done.
+        owes: the validation that is due after this step is still to be done.
         loss_scale, good_steps: of fp16's dynamic loss scaling.
         skipped: updates left out because an fp16 gradient overflowed.
         watch: of the guard.
@@ -73,6 +74,7 @@ class TrainState:
     best: dict[str, Any] | None = None
     waits: int = 0
     evaluations: int = 0
+    owes: bool = False
     loss_scale: float = 65536.0
     good_steps: int = 0
     skipped: int = 0
@@ -174,6 +176,11 @@ def load_latest(folder: Path, most: int | None = None) -> Checkpoint | None:
     if passed:
         return Checkpoint(folder, TrainState(), {}, {}, passed)
     return None
+
+
+def newest_step(folder: Path) -> int:
+    """Return the update of the newest committed checkpoint, or 0; no file is opened."""
+    return max((int(path.name[5:]) for path in _newest_first(folder)), default=0)
 
 
 def load_best(folder: Path, step: int) -> dict[str, Any] | None:

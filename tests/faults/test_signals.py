@@ -1,0 +1,73 @@
+"""A run that SIGINT, SIGTERM or SIGHUP comes to finishes its update, commits it, tells the truth, and goes on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+from lives import FULL, error, lines, run_unbroken, same, wait_for
+
+import small
+from septet.engine.state import newest_step
+from septet.run import Run
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+TRIALS = 50 if FULL else 4
+
+
+@pytest.fixture(scope="module")
+def unbroken(zygote, memory):
+    """The run that nothing happens to: checkpoints of its own come at every other update only."""
+    folder = memory / "signals"
+    folder.mkdir()
+    recipe = small.recipe(folder, epochs=2, method="lora")
+    count = run_unbroken(zygote, folder, recipe)
+    return folder, recipe, count
+
+
+def told(run, number):
+    """Check that a run that was stopped says so, and that no update it did is lost."""
+    failed = json.loads((run / "FAILED.json").read_text())
+    assert failed["error"] == "Interrupted"
+    assert failed["signal"] == number.name
+    assert failed["resumable"]
+    assert not failed["at_once"]
+    assert failed["step"] == len(lines(run)) == newest_step(run / "checkpoints")
+    event = Run(run).records("events.jsonl")[-1]
+    assert (event["event"], event["signal"], event["step"]) == ("interrupted", number.name, failed["step"])
+
+
+@pytest.mark.parametrize("trial", range(TRIALS))
+def test_stopped_at_a_file_operation(zygote, unbroken, trial):
+    """At any moment: while the data are prepared, in an update, in the middle of a checkpoint, while the model is written."""
+    folder, recipe, count = unbroken
+    draw = random.Random(trial)
+    run = folder / f"signal-{trial}"
+    number = SIGNALS[trial % len(SIGNALS)]
+    status = zygote.train(recipe, run, resume=False, die_at=draw.randrange(12, count), number=number)
+    assert status in (128 + number, 0), error(run)
+    if status and not (run / "DONE").exists():
+        told(run, number)
+        assert zygote.train(recipe, run, resume=True) == 0, error(run)
+    same(run, folder / "unbroken")
+
+
+@pytest.mark.parametrize("trial", range(TRIALS // 4))
+def test_stopped_several_times_in_its_updates(zygote, unbroken, trial):
+    folder, recipe, _ = unbroken
+    draw = random.Random(trial)
+    run = folder / f"signals-{trial}"
+    for point in sorted(draw.sample(range(1, 13), 2)):
+        number = draw.choice(SIGNALS)
+        pid = zygote.start(recipe, run, resume=True)
+        wait_for(run, point)
+        time.sleep(draw.random() * 0.01)
+        os.kill(pid, number)
+        assert zygote.ended() == 128 + number, error(run)
+        told(run, number)
+    assert zygote.train(recipe, run, resume=True) == 0, error(run)
+    same(run, folder / "unbroken")
