@@ -17,9 +17,7 @@ from septet.launch import launched
 from tiny import bench
 
 
-def course(
-    folder: str, out: str, *, total: int, kept: dict[str, Any] | None = None, wait: float = 0.0, **plan: Any
-) -> None:
+def course(folder: str, out: str, *, until: int, kept: dict[str, Any] | None = None, **plan: Any) -> None:
     """Write the gradient of the first update, what it changes, the losses, and what each rank has seen of every epoch."""
     ranks = join()
     options = {"count": 43, **(kept or {})}
@@ -43,7 +41,7 @@ def course(
     for name in optimizer.names:
         master = optimizer.masters.tensors[name]
         optimizer._inner_of(master).state.pop(master)
-    steps = b.steps(planner, optimizer, total=total)
+    steps = b.steps(planner, optimizer, total=50, until=until)
     seen = [[int(r) for batch in source.group(i)[1] for r in batch.rows] for i in range(2 * planner.groups_per_epoch)]
     last = optimizer.masters.state()
     sums = ranks.gather([float(t.double().sum()) for t in last.values()])

@@ -36,10 +36,10 @@ def course(crew, tmp_path_factory):
     known = {}
 
     def found(world, precision="fp32"):
-        total = 12 if precision == "bf16" or world == 3 else 50
+        until = 12 if precision == "bf16" or world == 3 else 50
         if (world, precision) not in known:
             out = folder / f"{world}-{precision}"
-            given = {"folder": str(model), "out": str(out), "total": total, "kept": {"precision": precision}}
+            given = {"folder": str(model), "out": str(out), "until": until, "kept": {"precision": precision}}
             assert crew.run(world, "rank_jobs:course", **given) == [0] * world
             known[world, precision] = json.loads(Path(f"{out}.json").read_text()), load_file(f"{out}.safetensors")
         return known[world, precision]
