@@ -105,6 +105,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     data: Any = None,
     listen: Listen = quiet,
@@ -117,6 +118,7 @@ def train(
         run: the run folder; a fresh one under `runs/` when None.
         resume: go on from the newest checkpoint of `run`.
         force: resume although the recipe has changed since.
+        profile: look closely at where the time goes, in `timing` of the result and `timing.json` of the run.
         code: plug-in files.
         data: one table to learn from, or tables by split (`train`, `validation`, `test`).
         listen: told of all progress.
@@ -124,7 +126,15 @@ def train(
     from septet import journey
 
     return journey.train(
-        recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen
+        recipe,
+        overrides,
+        run=run,
+        resume=resume,
+        force=force,
+        profile=profile,
+        code=code,
+        tables=tables(data),
+        listen=listen,
     )
 
 
@@ -134,6 +144,7 @@ def run(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     data: Any = None,
     listen: Listen = quiet,
@@ -142,7 +153,15 @@ def run(
     from septet import journey
 
     return journey.run_all(
-        recipe, overrides, run=run, resume=resume, force=force, code=code, tables=tables(data), listen=listen
+        recipe,
+        overrides,
+        run=run,
+        resume=resume,
+        force=force,
+        profile=profile,
+        code=code,
+        tables=tables(data),
+        listen=listen,
     )
 
 

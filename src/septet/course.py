@@ -14,6 +14,7 @@ from typing import Any
 
 from septet.engine import rollback
 from septet.engine import state as states
+from septet.engine.breakdown import Breakdown
 from septet.engine.device import flops_per_token
 from septet.engine.forecast import Forecast
 from septet.engine.guard import GoBack, Guard, row_name
@@ -58,6 +59,7 @@ class Course:
         self.listen = listen
         self.timer = timer or Timer()
         self.train: Any = setup.recipe.train
+        self.breakdown: Breakdown | None = None
         self.every = evaluate_every(self.train.eval_every, setup.planner.groups_per_epoch)
         self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
         self.predictor.halved = state.watch.answers_halved
@@ -68,6 +70,17 @@ class Course:
             setup.planner, setup.total, self.every, self.train.save_every, estimate=estimated(run) or {}
         )
         _, self.flops = flops_per_token(setup.model)
+
+    def profile(self) -> None:
+        """Look closely at where the updates to come spend their time."""
+        train = self.train
+        self.breakdown = Breakdown(
+            self.setup.model,
+            self.timer,
+            updates=self.setup.total - self.state.step,
+            precision=train.precision or "fp32",
+            compiled=bool(train.compile),
+        )
 
     def go(self) -> None:
         """Train to the end, or until something stops the run."""
@@ -99,6 +112,8 @@ class Course:
             timer=self.timer,
         )
         for step in steps:
+            if self.breakdown is not None:
+                self.breakdown.after(step)
             self._record(step)
             look |= step.step % self.every == 0 or step.step == setup.total
             # once memory ran out, the smaller micro-batches are to outlive the process

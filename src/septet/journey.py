@@ -146,6 +146,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
     listen: Listen = quiet,
@@ -155,6 +156,7 @@ def train(
     Args:
         resume: go on from the newest checkpoint of `run`, with the values it was begun with.
         force: resume although the recipe has changed since.
+        profile: look closely at where the time goes.
     """
     with together():
         recipe, opened, resume = begin_training(
@@ -165,7 +167,7 @@ def train(
 
         if opened.done and launched().restarted:  # the processes were started again after the last byte was written
             return trained(opened)
-        return verb(recipe, opened, resume=resume, tables=tables, listen=listen)
+        return verb(recipe, opened, resume=resume, profile=profile, tables=tables, listen=listen)
 
 
 def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
@@ -217,6 +219,7 @@ def run_all(
     run: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    profile: bool = False,
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
     listen: Listen = quiet,
@@ -242,7 +245,7 @@ def run_all(
                 with alone():
                     journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
             journey.stages["train"] = training(
-                recipe, opened, resume=resume and opened.started, tables=tables, listen=listen
+                recipe, opened, resume=resume and opened.started, profile=profile, tables=tables, listen=listen
             )
     if launched().follows:
         return journey

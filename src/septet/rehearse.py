@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,15 +39,19 @@ ENOUGH_S, ENOUGH_SHARE, TOO_LONG_S = 5.0, 0.02, 20.0
 MEASURED_ROWS, WRITTEN_BATCHES = 200, 2
 
 
-@dataclass(frozen=True, slots=True)
 class Chosen:
     """A source whose updates are those of another, in another order."""
 
-    source: Source
-    order: Sequence[int]
+    def __init__(self, source: Source, order: Sequence[int]):
+        self.source = source
+        self.planner = source.planner
+        self.order = order
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         return self.source.group(self.order[step % len(self.order)])
+
+    def limit(self, micro_batch: int, token_budget: int) -> None:
+        self.source.limit(micro_batch, token_budget)
 
 
 def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) -> dict[str, Any]:

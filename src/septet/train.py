@@ -31,6 +31,7 @@ from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.run import Run
 from septet.setup import Setup, build, set_up
+from septet.timetable import against, timing_table
 from septet.watch.profile import write as write_profile
 
 # validation rows that answers are written to for the profile: enough for the tests of drift, and soon done
@@ -46,6 +47,7 @@ class Trained:
     best: dict[str, Any]
     costs: dict[str, Any]
     stopped: str
+    timing: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,21 +57,29 @@ class Trained:
             "best": self.best,
             "costs": self.costs,
             "stopped": self.stopped,
+            **({} if self.timing is None else {"timing": self.timing}),
         }
 
     def text(self) -> str:
         return (
             f"trained     {self.steps:,} updates in {self.costs['train_s']:.0f} s, {self.costs['rows_per_s']:.0f} rows/s, "
             f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.2f} GiB\n"
-            f"{_against(self.costs)}"
+            f"{against(self.costs)}\n"
             f"stopped     {self.stopped}\n{_guarded(self.costs)}"
             f"best        {_best(self.best)}\n"
             f"model       {self.run.model}"
+            + ("" if self.timing is None else f"\n\n{timing_table(self.costs, self.timing)}")
         )
 
 
 def train(
-    recipe: Recipe, run: Run, *, resume: bool = False, tables: Mapping[str, Any] | None = None, listen: Listen = quiet
+    recipe: Recipe,
+    run: Run,
+    *,
+    resume: bool = False,
+    profile: bool = False,
+    tables: Mapping[str, Any] | None = None,
+    listen: Listen = quiet,
 ) -> Trained:
     """Train, and leave a finished artifact in the run.
 
@@ -77,6 +87,7 @@ def train(
         recipe: as given, or resolved.
         run: a created folder; its lock is taken here.
         resume: go on from the newest whole checkpoint.
+        profile: look closely at where the time goes, and write `timing.json`; what is learned stays the same.
         tables: in-memory splits instead of files.
         listen: told of all progress.
 
@@ -91,26 +102,10 @@ def train(
         listen("stage", name="train")
         try:
             with ranks.together():
-                return _train(recipe, run, prepared, resume, listen)
+                return _train(recipe, run, prepared, resume, listen, profile=profile)
         except BaseException as error:
             run.fail(error)
             raise
-
-
-def _against(costs: dict[str, Any]) -> str:
-    """Return the whole stage beside what `check` had said of it, and where most of it went."""
-    parts = [(part, seconds / max(costs["stage_s"], 1e-9)) for part, seconds in costs["parts_s"].items()]
-    most = ", ".join(f"{part} {share:.0%}" for part, share in parts[:5])
-    told = f"in all      {costs['stage_s']:.0f} s: {most}\n"
-    guess = costs["estimate"] or {}
-    if "total_s" not in guess:
-        return told
-    time_off = costs["stage_s"] / max(guess["total_s"], 1e-9) - 1
-    memory_off = costs["peak_memory_bytes"] / guess["memory_bytes"] - 1
-    return (
-        f"{told}estimated   {guess['total_s']:.0f} s, and took {time_off:+.0%}; "
-        f"{guess['memory_bytes'] / 2**30:.2f} GiB, and took {memory_off:+.0%}\n"
-    )
 
 
 def _prepared(recipe: Recipe, run: Run, resume: bool, tables: Mapping[str, Any] | None, listen: Listen) -> Prepared:
@@ -141,7 +136,7 @@ def _guarded(costs: dict[str, Any]) -> str:
     return f"guarded     {found}\n" if found else ""
 
 
-def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Trained:
+def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen, *, profile: bool) -> Trained:
     forget_peak()  # of reading and preparing the data: what `check` estimates is what training takes
     timer = Timer()
     with timer("setup"):
@@ -161,6 +156,8 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
     timer.add(state.spent)
     run.event("train", step=state.step, total=setup.total)
     course = Course(run, setup, state, optimizer, listen, timer=timer)
+    if profile:
+        course.profile()
     course.go()
     with here().lead_first("finish"):
         return _finish(course) if here().lead else trained(run)
@@ -245,6 +242,12 @@ def _finish(course: Course) -> Trained:
             where=str(run.checkpoints),
             hint="resume from an earlier one: --resume",
         )
+    timing = None
+    if course.breakdown is not None:
+        with course.timer("profile"):
+            timing = course.breakdown.facts(
+                tokens_per_s=_speed(course)["tokens_per_s"], step_s=state.seconds / max(1, state.step)
+            )
     with course.timer("finish"):
         write_model(run, setup, weights, card.text(setup, best, _speed(course)))
         if rows := profiled_rows(setup):
@@ -252,9 +255,11 @@ def _finish(course: Course) -> Trained:
             seal(run.model)
     costs = _costs(course)
     run.write_json("costs.json", costs)
+    if timing is not None:
+        run.write_json("timing.json", timing)
     run.event("trained", step=state.step, stopped=course.stopped)
     run.finish()
-    return Trained(run, state.step, best, costs, course.stopped)
+    return Trained(run, state.step, best, costs, course.stopped, timing)
 
 
 def profiled_rows(setup: Setup) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ LAYERS = [
         "chat",
         "course",
         "rehearse",
+        "timetable",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"begin"},

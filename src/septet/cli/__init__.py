@@ -119,6 +119,7 @@ def recipe_options(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def resumable_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """What the verbs that train take besides."""
+    verb = click.option("--profile", is_flag=True, help="Show where the time goes, by part and by operator.")(verb)
     verb = click.option("--force", is_flag=True, help="Resume although the recipe has changed since.")(verb)
     return click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")(verb)
 

@@ -7,7 +7,7 @@ one drawing. Every mark carries its figures in a `<title>`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +122,29 @@ def span(value: float, low: float, high: float, *, title: str, width: int = 120)
         role="img",
         aria_label=title,
         class_="span",
+    )
+
+
+def shares(parts: Mapping[str, float], *, title: str, width: int = 640) -> Html:
+    """Return one bar of parts, each as wide as its share; the names of those that are wide enough stand in them."""
+    x = Scale(0, max(1.0, sum(parts.values())), 0, width)
+    marks, done = [], 0.0
+    for i, (name, share) in enumerate(parts.items()):
+        start, end = x(done), x(done + share)
+        done += share
+        label = tag("text", name, x=start + 4, y=18, class_="tick") if end - start > 7 * len(name) + 8 else None
+        bar = tag(
+            "rect",
+            x=start,
+            y=4,
+            width=max(0.0, end - start - 1),
+            height=20,
+            class_="bar tuned",
+            fill_opacity=0.55 if i % 2 else 0.25,
+        )
+        marks.append(tag("g", tag("title", f"{name}: {share:.1%}"), bar, label))
+    return drawing(
+        width, 28, *marks, title=title, description="; ".join(f"{name} {share:.1%}" for name, share in parts.items())
     )
 
 

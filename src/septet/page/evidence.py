@@ -244,11 +244,46 @@ def costs(story: Story) -> Html | None:
         for name, facts in story.record["baselines"].items()
     ]
     tables = [table(["", "estimated", "measured"], rows, numeric=(1, 2), caption="The run")]
+    if parts := spent.get("parts_s"):
+        tables.append(_time(parts, story.files.get("timing.json")))
     if baselines:
         tables.append(
             table(["baseline", "fitting", "answering", "chosen"], baselines, numeric=(1, 2), caption="The baselines")
         )
     return tag("div", tables, class_="pair")
+
+
+def _time(parts: dict[str, float], timing: dict[str, Any] | None) -> Html:
+    """Return where the time went: by part, and by operator where the run was profiled."""
+    whole = sum(parts.values()) or 1.0
+    shown: list[Any] = [
+        charts.shares({part: seconds / whole for part, seconds in parts.items()}, title="Time by part"),
+        table(
+            ["where the time went", "", "share"],
+            [[part, words.duration(seconds), f"{seconds / whole:.1%}"] for part, seconds in parts.items()],
+            numeric=(1, 2),
+            caption="Time by part",
+        ),
+    ]
+    if timing and timing["operators"]:
+        first, last = timing["window"][0], timing["window"][-1]
+        about = f"Time by operator, updates {first} to {last}"
+        shown += [
+            charts.shares({each["name"]: each["share"] for each in timing["operators"]}, title=about),
+            table(
+                ["operators", "ms an update", "share"],
+                [[each["name"], f"{each['ms']:,.1f}", f"{each['share']:.1%}"] for each in timing["operators"]],
+                numeric=(1, 2),
+                caption=about,
+            ),
+        ]
+    if timing and timing["ceiling_gflops"]:
+        told = (
+            f"{timing['flops_per_step'] / 1e9:,.1f} GFLOP an update, {timing['reached_gflops']:,.0f} of {timing['ceiling_gflops']:,.0f} GFLOP/s: "
+            f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at the model's own sizes."
+        )
+        shown.append(tag("p", told, class_="muted"))
+    return tag("div", shown)
 
 
 def environment(story: Story) -> Html | None:

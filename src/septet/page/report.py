@@ -35,7 +35,15 @@ class Story:
     @classmethod
     def of(cls, run: Run) -> Story:
         """Read a run's files."""
-        optional = ("best.json", "costs.json", "env.json", "setup.json", "check.json", "model/manifest.json")
+        optional = (
+            "best.json",
+            "costs.json",
+            "timing.json",
+            "env.json",
+            "setup.json",
+            "check.json",
+            "model/manifest.json",
+        )
         return cls(
             path=run.path,
             recipe=Recipe.load(run.path / "recipe.yaml"),

@@ -205,3 +205,28 @@ def test_curves_of_one_point_and_of_nothing():
 def test_a_matrix_has_rows_for_unknown_labels():
     drawn = matrix.matrix({"a": {"a": 3, "b": 1}, "strange": {"b": 2}}, ["a", "b"], title="t")
     assert "strange → b: 2 of 2 (100%)" in drawn and "a → b: 1 of 4 (25%)" in drawn
+
+
+def test_the_page_shows_where_the_time_went():
+    from septet.page import charts
+    from septet.page.evidence import _time
+
+    timing = {
+        "operators": [
+            {"name": "matrix products", "ms": 12.0, "share": 0.75},
+            {"name": "attention", "ms": 4.0, "share": 0.25},
+        ],
+        "window": [7, 8, 9],
+        "flops_per_step": 3e9,
+        "reached_gflops": 20.0,
+        "ceiling_gflops": 40.0,
+        "ceiling_share": 0.5,
+        "precision": "fp32",
+    }
+    parts = {"backward": 3.0, "forward": 1.0}
+    shown = _time(parts, timing)
+    for told in ("backward", "75.0%", "updates 7 to 9", "matrix products", "12.0", "50% of what"):
+        assert told in shown
+    assert "operator" not in _time(parts, None)
+    bar = charts.shares({"a": 0.75, "<b>": 0.25}, title="parts")
+    assert bar.count("<rect") == 2 and "<b>" not in bar
