@@ -128,12 +128,11 @@ class Screen:
         if getattr(error, "told", False):
             return getattr(error, "exit_code", 1)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
-            if self.silent:
-                return INTERRUPTED
-            hint = None if self.run is None else again(self.args, self.run)
-            came = str(error) if isinstance(error, Interrupted) else "what was saved is kept."
-            code = error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
-            return self._tell(SeptetError(came, hint=hint), code, kind="Interrupted")
+            came, code = str(error), error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
+            told = SeptetError(
+                came or "what was saved is kept.", hint=None if self.run is None else again(self.args, self.run)
+            )
+            return code if self.silent else self._tell(told, code, kind="Interrupted")
         if self.debug:
             import traceback
 

@@ -44,7 +44,6 @@ class Chosen:
 
     def __init__(self, source: Source, order: Sequence[int]):
         self.source = source
-        self.planner = source.planner
         self.order = order
 
     @property
