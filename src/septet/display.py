@@ -128,10 +128,9 @@ class Screen:
         if getattr(error, "told", False):
             return getattr(error, "exit_code", 1)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
-            came, code = str(error), error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
-            told = SeptetError(
-                came or "what was saved is kept.", hint=None if self.run is None else again(self.args, self.run)
-            )
+            code = error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
+            hint = self.run and again(self.args, self.run)
+            told = SeptetError(str(error) or "what was saved is kept.", hint=hint)
             return code if self.silent else self._tell(told, code, kind="Interrupted")
         if self.debug:
             import traceback
