@@ -40,9 +40,10 @@ def recipe_file(name: str, folder: Path = RECIPES) -> Path:
 
 
 def learning_of(recipe: Path, **changed: Any) -> Learning:
-    """Return the learning settings of a recipe's train section, some of them changed."""
-    train = Recipe.load(recipe).train
-    values = {name: getattr(train, name) for name in Learning.__slots__}
+    """Return the learning settings of a recipe's sections train and optimizer, some of them changed."""
+    loaded = Recipe.load(recipe)
+    adam = ("betas", "eps")  # of the optimizer, which is AdamW on both sides
+    values = {name: getattr(loaded.optimizer if name in adam else loaded.train, name) for name in Learning.__slots__}
     return Learning(**{**values, **changed})
 
 

@@ -172,7 +172,7 @@ def test_a_verb_gets_recipe_overrides_and_options(septet, verb):
     args, options = calls[0]
     assert args == ("r.yaml", ("train.lr=1e-4", "method=lora"))
     assert options.pop("listen")
-    assert options == {"run": "runs/x", "resume": True, "force": False, "code": ("a.py", "b.py")}
+    assert options == {"run": "runs/x", "resume": True, "force": False, "profile": False, "code": ("a.py", "b.py")}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,12 @@ def test_a_verb_gets_recipe_overrides_and_options(septet, verb):
         (["prepare", "r.yaml"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": None}),
         (["prepare", "r.yaml", "--show", "3"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": 3}),
         (["check", "r.yaml", "a=1"], "check", ("r.yaml", ("a=1",)), {"run": None, "code": ()}),
-        (["run", "r.yaml"], "run_all", ("r.yaml", ()), {"run": None, "resume": False, "force": False, "code": ()}),
+        (
+            ["run", "r.yaml"],
+            "run_all",
+            ("r.yaml", ()),
+            {"run": None, "resume": False, "force": False, "profile": False, "code": ()},
+        ),
         (["evaluate", "d", "--on", "t.csv"], "evaluate", ("d",), {"on": "t.csv"}),
         (["deploy", "d", "--to", "o"], "deploy", ("d",), {"to": "o"}),
         (["predict", "d", "-", "-o", "o.jsonl"], "predict", ("d", "-"), {"out": "o.jsonl"}),

@@ -51,7 +51,7 @@ def test_it_loads_nothing_and_its_drawings_are_well_formed(run):
     assert ".beside-each {" in raw
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", raw)
     drawings = re.findall(r"<svg.*?</svg>", raw, re.S)
-    assert len(drawings) == 4  # who answered by loss and by chrF, and two courses
+    assert len(drawings) == 5  # who answered by loss and by chrF, two courses, and where the time went
     for drawing in drawings:
         assert ElementTree.fromstring(drawing).get("aria-label") and "nan" not in drawing
 
