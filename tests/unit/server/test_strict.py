@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from septet.server.refusal import Refusal
@@ -18,6 +18,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_valid_json_is_read_as_json_reads_it(value):
     for ascii_only in (True, False):
@@ -25,6 +26,7 @@ def test_valid_json_is_read_as_json_reads_it(value):
         assert loads(content, 100) == json.loads(content)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content):
     try:
