@@ -227,7 +227,7 @@ def test_resuming_with_another_recipe(case):
     assert case.run().exit_code == 0
     (case.run_folder / "DONE").unlink()
     case.source["train"]["lr"] = 1e-5
-    refused(case.run("--resume"), 2, "recipe", "--force")
+    refused(case.run("--resume"), 2, "train.lr: 0.002 then, 1e-05 now", "--force")
 
 
 def test_a_flipped_bit_in_the_artifact(case):
