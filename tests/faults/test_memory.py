@@ -236,9 +236,9 @@ def test_validation_of_a_run_keeps_its_smaller_batches(tmp_path, monkeypatch):
     budgets = []
     within = Predictor._answer_within
 
-    def told(self, encoded, ask, embed, budget):
+    def told(self, encoded, ask, embed, budget, batched):
         budgets.append(budget)
-        return within(self, encoded, ask, embed, budget)
+        return within(self, encoded, ask, embed, budget, batched)
 
     monkeypatch.setattr(Predictor, "_answer_within", told)
     train(recipe, run, resume=True)
