@@ -1,8 +1,12 @@
 """A rank that is killed, hangs or fails ends all; started again, the run goes on by itself, to the bytes of one that was not broken."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +105,20 @@ def test_from_two_to_one_to_two(crew, unbroken):
     for a, b in zip(found, expected, strict=True):
         assert (a["step"], a["rows"], a["tokens"], a["lr"]) == (b["step"], b["rows"], b["tokens"], b["lr"])
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them_again(tmp_path):
+    """The real `torchrun`: it may keep its store over a restart, with what the processes before have left there."""
+    run = tmp_path / "run"
+    (tmp_path / "recipe.json").write_text(json.dumps(small.recipe(tmp_path, count=43, epochs=2, eval_every=5)))
+    started = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m"]
+    asked = ["--", "septet", "train", str(tmp_path / "recipe.json"), "--run", str(run)]
+    agent = subprocess.Popen([*started, *asked], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after(run, 5)
+    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    ranks = [pid for pid in children if b"RANK=1\0" in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()]
+    os.kill(int(ranks[0]), signal.SIGKILL)
+    assert agent.wait(300) == 0
+    assert [s["step"] for s in small.steps(run)] == list(range(1, 11))
+    assert [event["event"] for event in Run(run).records("events.jsonl")].count("train") == 2

@@ -174,6 +174,8 @@ def join() -> Ranks:
         )
     timeout = timedelta(seconds=seconds(wait))
     store, rank, world = next(dist.rendezvous("env://", timeout=timeout))
+    # torchrun may keep the store over its restarts, with the addresses and the error of processes that are gone
+    store = dist.PrefixStore(f"attempt {launch.restarts}", store)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
         store=dist.PrefixStore("group", store),
@@ -198,7 +200,9 @@ def alone() -> Iterator[None]:
 def leave() -> None:
     """Take leave of the other processes; what is asked after it is answered alone."""
     if here().world > 1:
-        here().sum([0.0])  # the first to go may hold what the others still read
+        # the leader may hold the store that the others still read; one that is gone already has nothing left to do
+        with contextlib.suppress(RuntimeError):
+            here().sum([0.0])
         dist.destroy_process_group()
         _here[0] = Ranks()
 
