@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,12 @@ def test_nothing_dangerous(path):
 )
 def test_a_danger_would_be_found(text):
     assert dangers(Path("x.py"), ast.parse(text))
+
+
+def test_each_test_file_has_its_own_name():
+    """Folders of tests are no packages: of two files of one name in one process pytest refuses the second."""
+    names = Counter(path.name for path in Path(__file__).parents[1].rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def test_files_and_functions_stay_short():
