@@ -1,0 +1,118 @@
+"""The blocks of the section `data`: a hub data set, splits, near duplicates, samples, cleaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from septet.recipe.block import Block, Count, Share, Text, Whole, key
+
+
+class Hub(Block):
+    """A data set of the Hugging Face hub, or a local folder in its layout."""
+
+    path: Text = key(means="Hub id, or a local folder in the hub's layout.", example="stanfordnlp/sst2")
+    name: Text | None = key(
+        None, "The data set's configuration.", why="the data set's own default", example="plain_text"
+    )
+    revision: Text | None = key(
+        None,
+        "Branch, tag or commit.",
+        why="the newest; the commit that was read is recorded",
+        change="a run must be repeatable",
+        example="main",
+    )
+    splits: dict[Text, Text] = key(
+        {"train": "train"},
+        "Septet's split names (train, validation, test) to the data set's.",
+        why="only train is sure to exist",
+        example={"train": "train", "validation": "validation"},
+    )
+
+
+class Split(Block):
+    """How a split that is not given is cut from train."""
+
+    validation: Share = key(
+        0.1,
+        "Share of the rows that becomes validation.",
+        why="a tenth leaves enough to learn from",
+        change="rows are few (more) or very many (less)",
+    )
+    test: Share = key(
+        0.1,
+        "Share of the rows that becomes test.",
+        why="a tenth leaves enough to learn from",
+        change="rows are few (more) or very many (less)",
+    )
+    seed: Whole = key(
+        42,
+        "Seed of the split.",
+        why="fixed, so that the same rows land in the same split",
+        change="the spread over splits matters",
+    )
+    stratify: bool = key(
+        True,
+        "Keep every label's share equal in all splits.",
+        why="rare labels stay present in each split",
+        change="labels are continuous in time",
+    )
+    group: Text | None = key(
+        None,
+        "Column whose equal values must stay in one split (customer, thread, document).",
+        why="no column was named",
+        change="rows of one source resemble each other",
+        example="customer",
+    )
+
+
+class Near(Block):
+    """Rows that nearly repeat others: what becomes of them."""
+
+    policy: Literal["warn", "drop", "off"] = key(
+        "warn",
+        "warn: count and show them; drop: take them out of train and validation, never out of test; off: do not look. Unless off, rows that resemble each other are cut into the same split.",
+        why="some texts are alike by nature; someone who knows the data should decide",
+        change="the data are copied or scraped (drop)",
+    )
+    threshold: Annotated[float, Field(gt=0, le=1)] = key(
+        0.8,
+        "Smallest share of common pieces of five characters (Jaccard similarity) of near duplicates.",
+        why="one changed word in a sentence of ten leaves about 0.8",
+        change="texts are long and edited (lower), or made from one form (higher)",
+        example=0.8,
+    )
+
+
+class Sample(Block):
+    """Draw a fixed number of rows of a split, exactly as `datasets`' `shuffle(seed).select(range(n))` does."""
+
+    train: Count | None = key(None, "Rows of train.", unit="rows", why="every row is used", example=1000)
+    validation: Count | None = key(None, "Rows of validation.", unit="rows", why="every row is used", example=1000)
+    test: Count | None = key(None, "Rows of test.", unit="rows", why="every row is used", example=1000)
+    seed: Whole = key(42, "Seed of the draw.", why="fixed, so that the same rows are drawn again")
+
+
+class Clean(Block):
+    """What is normalised in the text columns; every change is counted in the ledger."""
+
+    unicode: Literal["NFC", "NFKC", "none"] = key(
+        "NFC",
+        "Unicode normal form.",
+        why="one spelling for each accented character, nothing else changes",
+        change="full-width or ligature characters should be unified (NFKC)",
+    )
+    control: bool = key(
+        True,
+        "Remove control characters.",
+        why="they carry no meaning and break tools",
+        change="the text is terminal output",
+    )
+    whitespace: bool | None = key(
+        None,
+        "Collapse runs of white space and strip the ends.",
+        why="derived: collapsed where texts are read, kept where text is generated",
+        change="layout carries meaning (code, tables)",
+        example=False,
+    )
