@@ -62,7 +62,9 @@ class PreparedResult:
         return self._told("" if self.shown is None else self.shown.coloured())
 
     def _told(self, shown: str) -> str:
-        where = f"prepared    {self.prepared.path}\nrun         {self.run.path}"
+        where = (
+            f"prepared    {self.prepared.path}\nrun         {self.run.path}\npage        {self.run.path / 'data.html'}"
+        )
         return f"{shown}\n\n{where}" if shown else where
 
 

@@ -30,12 +30,13 @@ from typing import Any
 
 import numpy as np
 
+from septet import appraise
 from septet.data import alike, audit, expect, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.clean import Cleaning, clean_rows
 from septet.data.draft import Draft, check_allowed
 from septet.data.ledger import Ledger
-from septet.data.profile import describe
+from septet.data.profile import profile, survey
 from septet.data.rows import row_ids
 from septet.data.sample import draw
 from septet.data.schema import Schema
@@ -44,6 +45,7 @@ from septet.data.split import cut
 from septet.data.store import Prepared
 from septet.data.unusable import book_unread, drop_unusable
 from septet.errors import RecipeError
+from septet.page.data import write as write_page
 from septet.progress import Listen, quiet
 from septet.run import Run
 
@@ -51,7 +53,7 @@ FOLDER = "prepared"
 
 
 def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> Prepared:
-    """Prepare the data of a recipe, or find them prepared, and write the run's `data.json`.
+    """Prepare the data of a recipe, or find them prepared, and write the run's `data.json` and `data.html`.
 
     Args:
         tables: split -> a table in memory (pandas, polars, pyarrow, `datasets.Dataset`, list of dicts) instead of files.
@@ -77,9 +79,12 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
     else:
         listen("note", text=f"data: unchanged, prepared before in {prepared.path}")
     told = (run.path / "data.json").exists()
+    before = run.read_json("data.json") if told else {}
     facts = prepared.to_json(run)
     facts["ledger"] = _weighed(facts["ledger"], recipe.data)
+    facts["tokens"] = appraise.tokens(recipe, prepared, before.get("tokens"))
     run.write_json("data.json", facts)
+    write_page(run, recipe)
     findings = prepared.findings
     if not told:
         if schema is None:
@@ -95,7 +100,7 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
 class _Raw:
     """What was read: the draft, the task with its columns, those that it located, the key with all columns named, the files' stamps.
 
-    `origins` says of each row read for train by which of the recipe's paths it was found.
+    `origins` says of each row read for train by which of the recipe's paths it was found; `surveys` what the columns of each table hold.
     """
 
     draft: Draft
@@ -104,6 +109,7 @@ class _Raw:
     key: str
     stamps: list[dict[str, Any]]
     origins: np.ndarray
+    surveys: dict[str, Any]
 
 
 def _check(schema: Schema, recipe: Any) -> None:
@@ -123,7 +129,7 @@ def _key(recipe: Any, task: Any, schema: Schema | None, sources: list[Source]) -
 
 def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source], listen: Listen) -> _Raw:
     """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
-    splits, stamps, located, unread = {}, [], {}, {}
+    splits, stamps, located, unread, surveys = {}, [], {}, {}, {}
     of_train = np.zeros(0, dtype=np.int32)
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
@@ -136,6 +142,7 @@ def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source
             of_train = origins(source, table)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
         unread[source.split] = table.unread
+        surveys[source.split] = survey(table, schema.columns)
         stamps += [
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
         ]
@@ -144,7 +151,7 @@ def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source
     for split, rows in splits.items():
         draft.ledger[split].read = len(rows)
         book_unread(draft, split, unread[split])
-    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of_train)
+    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of_train, surveys)
 
 
 def _build(recipe: Any, raw: _Raw, *, key: str, root: Path) -> Prepared:
@@ -164,7 +171,7 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path) -> Prepared:
         "labels": list(labels),
         "ledger": draft.ledger.to_json(),
         "findings": draft.report.to_json(),
-        "profile": {split: describe(rows, classes=schema.classes) for split, rows in draft.splits.items()},
+        "profile": profile(draft.splits, schema, raw.surveys),
     }
     return store.write(root, name, splits=draft.splits, schema=schema, facts=facts, sources=sources)
 

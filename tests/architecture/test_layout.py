@@ -44,6 +44,7 @@ LAYERS = [
         "resume",
         "selftest",
         "timetable",
+        "appraise",
     }
     | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
     {"begin"},

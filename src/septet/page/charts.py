@@ -221,6 +221,53 @@ def histogram(
     )
 
 
+def lengths(
+    spread: Mapping[str, Any], *, unit: str, title: str, limit: int | None = None, width: int = 340, height: int = 220
+) -> Html:
+    """Return how many rows have which length; the last bar holds what is above the 99th percentile.
+
+    Args:
+        spread: `histogram` with `edges` and `counts`, and `max`.
+        limit: a length that is marked.
+    """
+    left, right, top, bottom = 46, 20, 26, 36
+    edges, counts = spread["histogram"]["edges"], spread["histogram"]["counts"]
+    x = Scale(
+        edges[0], max(edges[-1], limit if limit is not None and limit < 2 * edges[-1] else 0), left, width - right
+    )
+    y = Scale(0, (max(counts, default=0) or 1) * 1.05, height - bottom, top)
+    parts: list[Any] = [grid(x, y, across=unit, up="rows", size=(width, height), low=(left, bottom, right))]
+    last = len(counts) - 1
+    for i, count in enumerate(counts):
+        to = f"{edges[i + 1]:,}" if i < last else f"{spread['max']:,}"
+        a, c = x(edges[i]) + 0.5, x(edges[i + 1]) - 0.5
+        shown = tag("title", f"{edges[i]:,} to {to} {unit}: {count:,} rows")
+        parts.append(
+            tag("rect", shown, x=a, y=y(count), width=max(0.5, c - a), height=y(0) - y(count), class_="bar tuned")
+        )
+    if limit is not None and limit <= x.high:
+        shown = tag("title", f"the model reads {limit:,} {unit}")
+        parts.append(tag("line", shown, x1=x(limit), x2=x(limit), y1=top, y2=height - bottom, class_="limit"))
+        parts.append(tag("text", f"limit {limit:,}", x=x(limit) - 5, y=top + 9, class_="tick", text_anchor="end"))
+    return drawing(width, height, *parts, title=title, description=f"{sum(counts):,} rows")
+
+
+def bar(share: float, most: float, *, title: str, width: int = 120) -> Html:
+    """Return a small bar for a table cell, as wide as its share of the largest."""
+    x = Scale(0, most or 1, 0, width)
+    return tag(
+        "svg",
+        tag("title", title),
+        tag("rect", x=0, y=3, width=max(1.0, x(share)) if share else 0.0, height=10, class_="bar tuned"),
+        viewBox=f"0 0 {width} 16",
+        width=width,
+        height=16,
+        role="img",
+        aria_label=title,
+        class_="span",
+    )
+
+
 def grid(
     x: Scale, y: Scale, *, across: str, up: str, size: tuple[int, int], low: tuple[int, int, int], percent: str = ""
 ) -> list[Html]:

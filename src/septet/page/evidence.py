@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from septet.page import charts, words
+from septet.page.data import listed
 from septet.page.html import Html, join, table, tag
 from septet.page.matrix import matrix as draw_matrix
 from septet.page.report import Story
@@ -136,80 +137,10 @@ def mistakes(story: Story) -> Html | None:
     return join([note, parts]) if parts else None
 
 
-def data(story: Story) -> Html:
-    """Return the splits and the ledger: every row read, and what became of it."""
-    ledger = story.data["ledger"]
-    rows = []
-    for split, account in ledger.items():
-        dropped = ", ".join(f"{reason} {n:,}" for reason, n in account["dropped"].items()) or words.NO_VALUE
-        truncated = (
-            words.NO_VALUE
-            if account["truncated_rows"] is None
-            else f"{account['truncated_rows']:,} rows, {account['truncated_tokens']:,} tokens"
-        )
-        rows.append(
-            [
-                split,
-                f"{account['read']:,}",
-                f"{account['received']:,}",
-                f"{sum(account['moved'].values()):,}",
-                f"{sum(account['dropped'].values()):,}",
-                f"{account['kept']:,}",
-                dropped,
-                truncated,
-            ]
-        )
-    books = table(
-        ["split", "read", "received", "moved", "dropped", "kept", "dropped because", "cut to length"],
-        rows,
-        numeric=(1, 2, 3, 4, 5),
-        caption="Ledger: read + received = moved + dropped + kept",
-    )
-    mixed = [
-        [path, f"{rows['read']:,}", f"{rows['kept']:,}", f"{rows['weight']:g}"]
-        for path, rows in ledger["train"].get("sources", {}).items()
-    ]
-    files = [
-        [split, f"{facts['rows']:,}", tag("code", facts["sha256"][:16])]
-        for split, facts in story.data["splits"].items()
-    ]
-    return join(
-        [
-            books,
-            table(
-                ["source of train", "read", "kept", "weight"],
-                mixed,
-                numeric=(1, 2, 3),
-                caption="Sources of train; the weight is how often an epoch shows each row on average",
-            )
-            if mixed
-            else None,
-            tag(
-                "details",
-                tag("summary", "Prepared files"),
-                table(["split", "rows", "sha256"], files, numeric=(1,), caption=f"prepared/{story.data['hash']}"),
-            ),
-        ]
-    )
-
-
 def findings(story: Story) -> Html:
     """Return everything the checks found, from the data to the scores."""
-    found = [*story.data["findings"], *story.files.get("setup.json", {}).get("findings", []), *story.record["findings"]]
-    if not found:
-        return tag("p", "Nothing was found.", class_="muted")
-    order = {"blocker": 0, "warning": 1, "note": 2}
-    items = [
-        tag(
-            "li",
-            tag("span", finding["level"], class_=f"mark {finding['level']}"),
-            tag("code", finding["slug"]),
-            tag("p", finding["message"]),
-            tag("p", finding["fix"], class_="muted") if finding["fix"] else None,
-        )
-        for finding in sorted(found, key=lambda f: order.get(f["level"], 3))
-    ]
-    return tag("ul", items, class_="findings")
+    own = story.files.get("setup.json", {}).get("findings", [])
+    return listed([*story.data["findings"], *own, *story.record["findings"]])
 
 
 # shown only where they happened

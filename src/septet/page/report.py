@@ -101,12 +101,16 @@ def write(run: Run) -> Path:
     Raises:
         UsageError: the run was not evaluated yet.
     """
-    return run.write_text(NAME, page(Story.of(run)))
+    from septet.page import data
+
+    story = Story.of(run)
+    data.write(run, story.recipe)  # again: rows have been cut to length since
+    return run.write_text(NAME, page(story))
 
 
 def page(story: Story) -> str:
     """Return the whole page."""
-    from septet.page import answers, evidence, sections
+    from septet.page import answers, data, evidence, sections
 
     parts: list[tuple[str, str, Callable[[Story], Html | None]]] = [
         ("samples", "Samples", answers.samples),
@@ -119,7 +123,7 @@ def page(story: Story) -> str:
         ("confidence", "Confidence", evidence.confidence),
         ("mistakes", "Worst mistakes", evidence.mistakes),
         ("hardest", "Hardest rows", answers.hardest),
-        ("data", "Data", evidence.data),
+        ("data", "Data", data.summary),
         ("findings", "Findings", evidence.findings),
         ("costs", "Costs", evidence.costs),
         ("environment", "Environment", evidence.environment),
@@ -135,10 +139,11 @@ def page(story: Story) -> str:
     )
     main = tag("main", sections.headline(story), menu, body, foot)
     styles = ["style.css", *(["answers.css"] if story.texts else [])]
-    return f"<!doctype html>\n{tag('html', _head(sections.title(story), styles), tag('body', main), lang='en')}\n"
+    return f"<!doctype html>\n{tag('html', head(sections.title(story), styles), tag('body', main), lang='en')}\n"
 
 
-def _head(title: str, styles: Sequence[str]) -> Html:
+def head(title: str, styles: Sequence[str]) -> Html:
+    """Return the head of a page, its style inside."""
     style = "".join(resources.files("septet.page").joinpath(name).read_text() for name in styles)
     return tag(
         "head",

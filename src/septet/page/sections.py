@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from septet.data.sources import IN_MEMORY
 from septet.diagnose import CAUSES
 from septet.metrics import BY_CLASS, split_name
 from septet.page import charts, words
 from septet.page.curves import Curve, smooth, thin
 from septet.page.curves import curves as draw_curves
+from septet.page.data import data_name
 from septet.page.html import Html, join, table, tag, text
 from septet.page.report import TUNED, Story
 from septet.page.verdict import difference, verdict
@@ -25,7 +25,7 @@ ROLES = {
 
 def title(story: Story) -> str:
     """Return what was tuned on what."""
-    return f"{_data_name(story)}: {_model_name(story)}, {story.recipe.method.name}"
+    return f"{data_name(story.recipe)}: {_model_name(story)}, {story.recipe.method.name}"
 
 
 def headline(story: Story) -> Html:
@@ -344,20 +344,8 @@ def _plain(value: Any) -> str:
 def _purpose(story: Story) -> str:
     """Return what the model was tuned to do."""
     if story.texts:
-        return f"to answer as {_data_name(story)} does"
-    return f"to tell {len(story.record['labels'])} labels of {_data_name(story)}"
-
-
-def _data_name(story: Story) -> str:
-    data = story.recipe.data
-    if data.hub is not None:
-        return Path(data.hub.path).name
-    first = data.train if isinstance(data.train, str) else (data.train or ["data"])[0]
-    if first == IN_MEMORY:
-        return "a table in memory"
-    path = Path(first)
-    stem = path.name.split(".")[0]
-    return path.parent.name if stem in ("train", "data") and path.parent.name else stem
+        return f"to answer as {data_name(story.recipe)} does"
+    return f"to tell {len(story.record['labels'])} labels of {data_name(story.recipe)}"
 
 
 def _model_name(story: Story) -> str:
