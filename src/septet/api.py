@@ -67,6 +67,7 @@ def prepare(
     code: Sequence[str] = (),
     data: Any = None,
     show: int | None = None,
+    review: str | Path | None = None,
     listen: Listen = quiet,
 ) -> Any:
     """Read, clean, de-duplicate, split and audit the data of a recipe; the ledger accounts for every row.
@@ -78,11 +79,14 @@ def prepare(
         code: plug-in files.
         data: one table to learn from, or tables by split (`train`, `validation`, `test`).
         show: rows of train to show as training sees them, in `shown` of the result; see `septet.show`.
+        review: where to write a sheet of rows whose label someone should look at; `data.corrections` reads it back.
         listen: told of all progress.
     """
     from septet import journey
 
-    return journey.prepare(recipe, overrides, run=run, code=code, tables=tables(data), show=show, listen=listen)
+    return journey.prepare(
+        recipe, overrides, run=run, code=code, tables=tables(data), show=show, review=review, listen=listen
+    )
 
 
 def check(

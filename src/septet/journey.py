@@ -95,6 +95,7 @@ def prepare(
     code: Sequence[str] = (),
     tables: Mapping[str, Any] | None = None,
     show: int | None = None,
+    review: str | Path | None = None,
     listen: Listen = quiet,
 ) -> PreparedResult:
     """Stage 1: read, clean, de-duplicate, split and audit the data of a recipe.
@@ -106,6 +107,7 @@ def prepare(
         code: plug-in files.
         tables: in-memory splits instead of the recipe's files.
         show: rows of train to show as training sees them (`septet.show`); the model's tokenizer and config are needed.
+        review: where to write a sheet of rows whose label someone should look at (`septet.review`).
         listen: told of all progress.
     """
     if show is not None and show < 1:
@@ -114,7 +116,8 @@ def prepare(
     from septet.prepare import prepare as verb
 
     with opened.locked():
-        prepared = verb(recipe, opened, tables=tables, listen=listen)
+        sheet = None if review is None else Path(review)
+        prepared = verb(recipe, opened, tables=tables, review=sheet, listen=listen)
         if show is None:
             return PreparedResult(opened, prepared)
         from septet.show import show as showing

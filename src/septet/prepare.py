@@ -5,6 +5,7 @@ The order, and what each stage may change:
 1. *Read* every split that is given. Labels and texts stay as written. Lines of JSON lines that cannot be read stop it, or are left out
    and counted where `data.allow` says so.
 2. *Sample* (`data.sample`): the rows that `datasets`' `shuffle(seed).select(range(N))` would draw of the split as read.
+   Then labels are *corrected* and rows dropped as a filled-in review sheet says (`data.corrections`).
 3. *Clean* the texts (`data.clean`), and answers that are free text; never labels.
 4. Drop rows without a label (a blocker unless lifted) or answer, rows without text, and rows the task cannot read, in every split:
    they cannot be scored.
@@ -12,7 +13,8 @@ The order, and what each stage may change:
    of train and validation (`data.duplicates`, `data.conflicts`, `data.overlap`). A test split that was given loses nothing here.
 6. Look for *near duplicates*, within and between splits (`data.near`).
 7. *Cut* validation and test from train where they are not given (`data.split`).
-8. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
+8. *Doubt* labels that models of other rows do (`data.doubtful`), where asked.
+9. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
 
 Labels are looked at, and splits stratified, only where they are classes. Columns that the recipe leaves open are found by the task in
 the first rows of train.
@@ -30,16 +32,18 @@ from typing import Any
 
 import numpy as np
 
-from septet import appraise
+from septet import appraise, doubt
 from septet.data import alike, audit, expect, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.clean import Cleaning, clean_rows
+from septet.data.corrections import correct, ids_as_read
 from septet.data.draft import Draft, check_allowed
 from septet.data.ledger import Ledger
 from septet.data.profile import profile, survey
 from septet.data.rows import row_ids
 from septet.data.sample import draw
 from septet.data.schema import Schema
+from septet.data.sheet import Line, check_free, read_sheet
 from septet.data.sources import Source, content_stamp, find_sources, origins
 from septet.data.split import cut
 from septet.data.store import Prepared
@@ -47,15 +51,24 @@ from septet.data.unusable import book_unread, drop_unusable
 from septet.errors import RecipeError
 from septet.page.data import write as write_page
 from septet.progress import Listen, quiet
+from septet.review import write_review
 from septet.run import Run
 
 FOLDER = "prepared"
 
 
-def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> Prepared:
+def prepare(
+    recipe: Any,
+    run: Run,
+    *,
+    tables: Mapping[str, Any] | None = None,
+    review: Path | None = None,
+    listen: Listen = quiet,
+) -> Prepared:
     """Prepare the data of a recipe, or find them prepared, and write the run's `data.json` and `data.html`.
 
     Args:
+        review: where to write a sheet of doubtful rows; raw files are then read although the data are prepared.
         tables: split -> a table in memory (pandas, polars, pyarrow, `datasets.Dataset`, list of dicts) instead of files.
 
     Raises:
@@ -67,15 +80,18 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
     task = task_of(recipe)
     schema = schema_of(recipe, task)
     if schema is not None:
-        _check(schema, recipe)
+        _check(schema, recipe, reviewed=review is not None)
     check_allowed(recipe.data.allow)
     expect.check_names(recipe.data.expect, near=recipe.data.near.policy != "off")
     sources = find_sources(recipe, tables)
     root = run.path.parent / FOLDER
     key = _key(recipe, task, schema, sources)
-    prepared = None if tables else store.find(root, key)
+    if review is not None:
+        check_free(review)
+    prepared = None if tables or review is not None else store.find(root, key)
     if prepared is None:
-        prepared = _build(recipe, _read(recipe, task, schema, sources=sources, listen=listen), key=key, root=root)
+        raw = _read(recipe, task, schema, sources=sources, reviewed=review is not None, listen=listen)
+        prepared = _build(recipe, raw, key=key, root=root, sheet=review, listen=listen)
     else:
         listen("note", text=f"data: unchanged, prepared before in {prepared.path}")
     told = (run.path / "data.json").exists()
@@ -100,7 +116,8 @@ def prepare(recipe: Any, run: Run, *, tables: Mapping[str, Any] | None = None, l
 class _Raw:
     """What was read: the draft, the task with its columns, those that it located, the key with all columns named, the files' stamps.
 
-    `origins` says of each row read for train by which of the recipe's paths it was found; `surveys` what the columns of each table hold.
+    `origins` says of each row read for train by which of the recipe's paths it was found; `surveys` what the columns of each table hold;
+    `corrections` what a review sheet says.
     """
 
     draft: Draft
@@ -110,9 +127,10 @@ class _Raw:
     stamps: list[dict[str, Any]]
     origins: np.ndarray
     surveys: dict[str, Any]
+    corrections: list[Line]
 
 
-def _check(schema: Schema, recipe: Any) -> None:
+def _check(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
     for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
         if own in schema.columns:
             raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
@@ -120,14 +138,32 @@ def _check(schema: Schema, recipe: Any) -> None:
         raise RecipeError(
             "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"
         )
+    judging = [
+        key
+        for key, used in (
+            ("data.doubtful", recipe.data.doubtful.policy != "off"),
+            ("data.corrections", recipe.data.corrections is not None),
+            ("--review", reviewed),
+        )
+        if used
+    ]
+    if judging and not schema.classes:
+        raise RecipeError(
+            f"{judging[0]} would be ignored: it is of labels that are classes.", hint=f"remove {judging[0]}"
+        )
 
 
 def _key(recipe: Any, task: Any, schema: Schema | None, sources: list[Source]) -> str:
     """Return the key under which prepared data are found without opening a raw file."""
-    return store.fingerprint(facts_of(recipe, task, schema), {source.split: source.address for source in sources})
+    addresses = {source.split: source.address for source in sources}
+    if recipe.data.corrections is not None:
+        addresses["corrections"] = [str(Path(recipe.path(recipe.data.corrections)).resolve())]
+    return store.fingerprint(facts_of(recipe, task, schema), addresses)
 
 
-def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source], listen: Listen) -> _Raw:
+def _read(
+    recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source], reviewed: bool, listen: Listen
+) -> _Raw:
     """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
     splits, stamps, located, unread, surveys = {}, [], {}, {}, {}
     of_train = np.zeros(0, dtype=np.int32)
@@ -137,7 +173,7 @@ def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source
         if schema is None:
             task, located = locate(task, table)
             schema = Schema.of(recipe, task)
-            _check(schema, recipe)
+            _check(schema, recipe, reviewed=reviewed)
         if source.split == "train":
             of_train = origins(source, table)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
@@ -151,20 +187,26 @@ def _read(recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source
     for split, rows in splits.items():
         draft.ledger[split].read = len(rows)
         book_unread(draft, split, unread[split])
-    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of_train, surveys)
+    corrections: list[Line] = []
+    if recipe.data.corrections is not None:
+        corrections, read = read_sheet(Path(recipe.path(recipe.data.corrections)))
+        stamps += [store.raw_entry("corrections", stamp) for stamp in read]
+    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of_train, surveys, corrections)
 
 
-def _build(recipe: Any, raw: _Raw, *, key: str, root: Path) -> Prepared:
-    """Return the prepared data of what was read: those that are there, or new ones."""
+def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, listen: Listen) -> Prepared:
+    """Return the prepared data of what was read: those that are there, or new ones; write the review sheet where one is asked for."""
     draft, schema = raw.draft, raw.draft.schema
     files = [(entry["split"], entry["sha256"]) for entry in raw.stamps]
     name = store.fingerprint(facts_of(recipe, raw.task, schema), files)
     # a recipe that names the columns, as the resolved one does, finds what one that left them open has made
     facts = {"keys": sorted({key, raw.key}), "raw": raw.stamps, "located": raw.located}
     found = store.existing(root, name, facts=facts)
+    if found is not None and sheet is None:
+        return found
+    _refine(raw, recipe, sheet=sheet, listen=listen)
     if found is not None:
         return found
-    _refine(draft, recipe, raw.task)
     sources = _book_sources(draft, recipe.data.files("train"), raw.origins)
     labels = _listed(recipe) or sorted(draft.splits["train"].label_counts()) if schema.classes else []
     facts |= {
@@ -196,22 +238,31 @@ def _weighed(ledger: dict[str, Any], data: Any) -> dict[str, Any]:
     return {**ledger, "train": {**train, "sources": sources}}
 
 
-def _refine(draft: Draft, recipe: Any, task: Any) -> None:
+def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> None:
     """Run the stages after reading, in the order of the module's docstring."""
-    data, schema = recipe.data, draft.schema
+    data, draft, schema = recipe.data, raw.draft, raw.draft.schema
+    ids = ids_as_read(draft) if sheet is not None or raw.corrections else {}
     _sample(draft, data.sample)
+    if raw.corrections:
+        correct(draft, raw.corrections, ids, labels=_listed(recipe))
     cleaning = Cleaning.of(data.clean, layout=schema.layout)
     for split, rows in draft.splits.items():
         draft.ledger[split].cleaned = clean_rows(rows, cleaning, classes=schema.classes)
-    drop_unusable(draft, task)
+    drop_unusable(draft, raw.task)
     audit.check_repeated_text(draft)
     repeats.drop_duplicates(draft, data.duplicates)
     if schema.classes:
         repeats.settle_conflicts(draft, data.conflicts)
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
-    near = alike.look_alike(draft, data.near)
-    _cut(draft, data.split, near)
+    near = _cut(draft, data.split, alike.look_alike(draft, data.near))
+    if data.doubtful.policy != "off" or sheet is not None:
+        doubts = doubt.look(draft, recipe, alike=near, listen=listen)
+        if sheet is not None:
+            rows = write_review(sheet, draft, doubts, ids=ids, alike=near)
+            listen("note", text=f"data: {rows:,} rows to look at in {sheet}")
+        if data.doubtful.policy != "off":
+            doubt.tell(draft, doubts, data.doubtful.policy)
     if schema.classes:
         audit.check_labels(draft, _listed(recipe))
         audit.check_balance(draft)
@@ -234,8 +285,15 @@ def _sample(draft: Draft, sample: Any) -> None:
             draft.keep(split, draw(len(rows), wanted, seed=sample.seed, split=split), reason="not sampled")
 
 
-def _cut(draft: Draft, options: Any, near: Sequence[int] | None) -> None:
-    """Cut the splits that are not given from train, and put the splits into their order."""
+def _cut(draft: Draft, options: Any, near: Sequence[int] | None) -> Sequence[int] | None:
+    """Cut the splits that are not given from train, and put the splits into their order.
+
+    Args:
+        near: for each row of train, one that must be in the same split; None where none must.
+
+    Returns:
+        The same of the rows that are left in train.
+    """
     shares = {}
     if "validation" not in draft.splits and options.validation:
         shares["validation"] = options.validation
@@ -249,9 +307,13 @@ def _cut(draft: Draft, options: Any, near: Sequence[int] | None) -> None:
             draft.splits[split] = train.take(found)
             if split != "train":
                 draft.ledger.move("train", split, rows=len(found))
+        if near is not None:
+            places = {old: new for new, old in enumerate(indices["train"])}
+            near = [places[near[old]] for old in indices["train"]]
     order = ["train", "validation", *draft.tests]
     draft.splits = {split: draft.splits[split] for split in order if split in draft.splits}
     draft.ledger.accounts = {split: draft.ledger[split] for split in draft.splits}
+    return near
 
 
 def _located(prepared: Prepared) -> str:

@@ -99,16 +99,26 @@ def fit(
 
 
 def choose(
-    features: Any, targets: np.ndarray, *, num_labels: int, candidates: Sequence[float], seed: int
+    features: Any,
+    targets: np.ndarray,
+    *,
+    num_labels: int,
+    candidates: Sequence[float],
+    seed: int,
+    folds: np.ndarray | None = None,
 ) -> tuple[float, dict[str, float]]:
     """Return the C with the best cross-validated accuracy (the smaller one of equals), and the accuracy of each.
 
     Folds are stratified and seeded, over at most 5,000 rows. A candidate is not tried when the two before it were each worse than the best so far.
+
+    Args:
+        folds: (N,) of each row, 0 to 2, where copies of a row must not vouch for it; drawn when None.
     """
     if len(targets) > ROWS:
         drawn = np.random.default_rng(seed).permutation(len(targets))[:ROWS]
         features, targets = features[drawn], targets[drawn]
-    folds = _folds(targets, seed)
+        folds = None if folds is None else folds[drawn]
+    folds = _folds(targets, seed) if folds is None else folds
     starts: list[Logistic | None] = [None] * FOLDS
     found: dict[str, float] = {}
     best, worse = min(candidates), 0

@@ -72,6 +72,12 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
     data.pop("weights", None)  # they weigh what is learned, and change no prepared row
     if len(recipe.data.files("train")) > 1:
         data["sources"] = "kept"  # younger than data that were prepared without them
+    if recipe.data.doubtful.policy == "off":
+        del data["doubtful"]
+    elif recipe.data.doubtful.features != "tfidf":  # the rows that are found depend on what embeds them
+        data["judge"] = [recipe.model.name, recipe.model.revision, recipe.model.max_length]
+    if recipe.data.corrections is None:
+        del data["corrections"]  # younger than data that were prepared without it
     if data["documents"] is None:
         del data["documents"]  # younger than data that were prepared without it
     reads = [task.name, _sha256(task.name)]  # such a task looks at the rows, with code that may change

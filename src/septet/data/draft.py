@@ -35,6 +35,7 @@ class Draft:
         splits: `train`, `validation`, `test` or `test.<name>` -> rows.
         schema: the columns the rows were made of.
         allow: slugs of the blockers that `data.allow` lifts.
+        reviewed: split as read -> places in its table of rows that someone has looked at (`data.corrections`).
     """
 
     splits: dict[str, Rows]
@@ -42,10 +43,15 @@ class Draft:
     allow: Collection[str] = ()
     ledger: Ledger = field(default_factory=Ledger)
     report: Report = field(default_factory=Report)
+    reviewed: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def tests(self) -> list[str]:
         return [split for split in self.splits if is_test(split)]
+
+    def origin(self, split: str) -> str:
+        """Return the split that a split's rows were read for: train where it was cut from train."""
+        return split if self.ledger[split].read else "train"
 
     def allows(self, slug: str) -> bool:
         return slug in self.allow

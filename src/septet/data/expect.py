@@ -29,6 +29,8 @@ FINDINGS = (
     "label-conflict",
     "label-missing",
     "label-unseen",
+    "labels-ambiguous",
+    "labels-doubtful",
     "line-unreadable",
     "long-texts",
     "near-duplicates",

@@ -16,7 +16,7 @@ from septet.run import Run
 
 @dataclass(slots=True)
 class Account:
-    """The book of one split, in rows; `cleaned` counts changed rows by kind, `truncated_*` are filled when rows are encoded.
+    """The book of one split, in rows; `corrected` counts labels changed by a review, `cleaned` changed rows by kind, `truncated_*` are filled when rows are encoded.
 
     `sources` holds, where train is mixed of several of the recipe's paths, the rows `read` from each and `kept`; a run's own copy the `weight` too.
     """
@@ -27,6 +27,7 @@ class Account:
     dropped: dict[str, int] = field(default_factory=dict)
     moved: dict[str, int] = field(default_factory=dict)
     cleaned: dict[str, int] = field(default_factory=dict)
+    corrected: int = 0
     truncated_rows: int | None = None
     truncated_tokens: int | None = None
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -90,7 +91,8 @@ class Ledger:
         for split, a in self.accounts.items():
             reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in a.dropped.items())
             cut = f"truncated {a.truncated_rows:,} ({a.truncated_tokens:,} tokens)" if a.truncated_rows else ""
-            notes = "; ".join(note for note in (reasons and f"dropped: {reasons}", cut) if note)
+            mended = f"labels corrected {a.corrected:,}" if a.corrected else ""
+            notes = "; ".join(note for note in (reasons and f"dropped: {reasons}", mended, cut) if note)
             figures = "".join(
                 f"{n:>10,}" for n in (a.read, a.received, sum(a.moved.values()), sum(a.dropped.values()), a.kept)
             )

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from septet.recipe.block import Block, Problem, Text, key
 from septet.recipe.data_blocks import Clean, Hub, Near, Sample, Split
+from septet.recipe.data_quality import Doubtful
 from septet.registry import suggest
 
 Files = Text | Annotated[list[Text], Field(min_length=1)]
@@ -96,6 +97,14 @@ class Data(Block):
         "Equal texts with different labels.",
         why="someone who knows the data should decide",
         change="you have looked at them",
+    )
+    doubtful: Doubtful = key(Doubtful(), "What becomes of rows whose label is likely wrong.")
+    corrections: Text | None = key(
+        None,
+        "A sheet of `septet prepare RECIPE --review`, filled in: `corrected` is the label a row gets, `verdict: drop` takes the row out.",
+        why="no sheet was filled in",
+        change="someone has looked at the doubtful rows",
+        example="review.csv",
     )
     overlap: Literal["drop", "stop", "keep"] = key(
         "drop",
