@@ -17,6 +17,7 @@ from septet.engine.mixture import Mixture
 from septet.errors import DataError, RecipeError
 from septet.inputs.chat import Chat
 from septet.metrics import LIMITS_HINT, needs_limits
+from septet.mixing import Mix
 from septet.model import load, scratch
 from septet.model.length import most_tokens
 from septet.progress import Listen, quiet
@@ -81,7 +82,8 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     examples = [example for each in found for example in each]
     if not examples:
         raise _nothing_to_learn(task, rows, processor)
-    by_row = _mixture(recipe, prepared, [1] * len(rows))
+    mix = Mix.of(recipe, prepared, rows)
+    by_row = mix.mixture([1] * len(rows))
     shown = len(rows) if by_row is None else by_row.draws_per_epoch
     recipe = recipe.filled(_from_data(recipe, config, examples, shown) | task.derive(examples))
     task = _task(recipe, config).learn(rows, max_length=recipe.model.max_length)
@@ -91,10 +93,10 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         raise _nothing_to_learn(task, rows, processor)
     validation_rows = prepared.rows("validation") if "validation" in prepared.splits else []
     validation = task.encode(validation_rows, processor)
-    mixture = _mixture(recipe, prepared, [len(each) for each in found])
+    mixture = mix.mixture([len(each) for each in found])
     findings = Report()
     findings.add(
-        _mixed(recipe, mixture, train),
+        *mix.findings(mixture, train),
         _unlearned("train", task, rows, found, processor),
         _unlearned("validation", task, validation_rows, validation, processor),
         *_lengths(train, recipe.model.max_length),
@@ -221,7 +223,7 @@ def _from_data(
     share = sum(size > length for size in sizes) / len(sizes)
     batch = 16 if rows < 2000 else 32
     updates = -(-rows // batch)
-    weighed = " by their weights" if recipe.data.weights else ""
+    weighed = " by their weights" if recipe.data.weights or recipe.data.balance.on else ""
     epochs = int(np.clip(round(600 / updates), 3, 10))
     return {
         "model.max_length": (
@@ -232,46 +234,6 @@ def _from_data(
         "train.batch": (batch, f"{rows:,} training rows{weighed}: {updates:,} updates an epoch"),
         "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
     }
-
-
-def _mixture(recipe: Recipe, prepared: Prepared, counts: Sequence[int]) -> Mixture | None:
-    """Return how often an epoch shows each example; None where every weight is 1.
-
-    Args:
-        counts: examples of each row of train.
-    """
-    weights = list(recipe.data.weighed().values())
-    if all(weight == 1 for weight in weights):
-        return None
-    return Mixture(np.repeat(prepared.sources(), counts), weights)
-
-
-def _mixed(recipe: Recipe, mixture: Mixture | None, examples: list[Example]) -> Finding | None:
-    """Return what an epoch shows of each source, in examples and as a share of the tokens."""
-    if mixture is None:
-        return None
-    tokens = np.bincount(mixture.sources, mixture.means * [e.size for e in examples], len(mixture.weights))
-    facts = {
-        path: {"weight": weight, "examples": size, "shown": shown, "tokens": share}
-        for (path, weight), size, shown, share in zip(
-            recipe.data.weighed().items(),
-            mixture.sizes.tolist(),
-            mixture.shown.tolist(),
-            (tokens / tokens.sum()).tolist(),
-            strict=True,
-        )
-    }
-    told = "; ".join(
-        f"{path} {each['shown']:,} of {each['examples']:,} (weight {each['weight']:g}, {each['tokens']:.1%} of the tokens)"
-        for path, each in facts.items()
-    )
-    return Finding(
-        "sources-weighed",
-        "note",
-        f"An epoch shows {mixture.draws_per_epoch:,} examples, drawn from {len(examples):,}: {told}.",
-        "data.weights sets how often each source is shown",
-        {"sources": facts},
-    )
 
 
 def _shorten(task: Any, processor: Any, rows: list[Any], encoded: list[list[Example]]) -> list[list[Example]]:

@@ -31,6 +31,7 @@ from septet.recipe import Recipe
 from septet.report import Finding, Report
 from septet.run import Run
 from septet.scoring import BASE, TUNED, Asked, Scorer, scorer
+from septet.scoring.beside import plain_run
 from septet.signs.texts import writing_metric
 
 FORMAT = 1
@@ -122,6 +123,8 @@ def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | 
             record["diagnosis"] = found.to_json()
             findings.add(found.finding())
         record["findings"] = _still_true(before, replaced=set(records), diagnosed=whole) + findings.to_json()
+        if (plain := plain_run(run, recipe, examiner.primary)) is not None:
+            record["plain"] = plain
         record["seconds"] = round(time.perf_counter() - began, 3)
         run.write_json(RECORD, record)
         run.rewrite(SCORES, scores)

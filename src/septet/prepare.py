@@ -20,7 +20,7 @@ Labels are looked at, and splits stratified, only where they are classes. Column
 the first rows of train.
 
 The result is kept in `prepared/<hash>/` beside the runs. While recipe and raw files are unchanged, by size and time, it is
-used again and neither a raw file nor the test split is opened. Left out here: augmentation, balancing.
+used again and neither a raw file nor the test split is opened. Balancing changes no prepared row: `mixing.py`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from septet.data.split import cut
 from septet.data.store import Prepared
 from septet.data.unusable import book_unread, drop_unusable
 from septet.errors import RecipeError
+from septet.mixing import book_labels
 from septet.page.data import write as write_page
 from septet.progress import Listen, quiet
 from septet.review import write_review
@@ -97,7 +98,7 @@ def prepare(
     told = (run.path / "data.json").exists()
     before = run.read_json("data.json") if told else {}
     facts = prepared.to_json(run)
-    facts["ledger"] = _weighed(facts["ledger"], recipe.data)
+    facts["ledger"] = book_labels(_weighed(facts["ledger"], recipe.data), recipe, prepared)
     facts["tokens"] = appraise.tokens(recipe, prepared, before.get("tokens"))
     run.write_json("data.json", facts)
     write_page(run, recipe)
@@ -134,6 +135,11 @@ def _check(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
     for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
         if own in schema.columns:
             raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
+    if not schema.classes and recipe.data.balance.on:
+        raise RecipeError(
+            "data.balance would be ignored: the task has no labels to balance.",
+            hint="remove data.balance; data.weights weighs files",
+        )
     if not schema.classes and recipe.data.conflicts == "drop":
         raise RecipeError(
             "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"

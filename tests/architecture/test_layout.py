@@ -37,6 +37,7 @@ LAYERS = [
         "retrain",
         "setup",
         "encode",
+        "mixing",
         "show",
         "chat",
         "course",

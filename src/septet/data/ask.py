@@ -69,7 +69,8 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         schema: None where the columns are not found yet; then the whole block of the task, since any of it may name one.
     """
     data = recipe.data.model_dump(mode="json")
-    data.pop("weights", None)  # they weigh what is learned, and change no prepared row
+    for name in ("weights", "balance"):
+        data.pop(name, None)  # they weigh what is learned, and change no prepared row
     if len(recipe.data.files("train")) > 1:
         data["sources"] = "kept"  # younger than data that were prepared without them
     if recipe.data.doubtful.policy == "off":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from septet.data.balance import remedy
 from septet.data.draft import Draft, is_test, join_places, share
 from septet.data.rows import Rows
 
@@ -110,12 +111,13 @@ def check_balance(draft: Draft) -> None:
     most, least = next(iter(counts)), list(counts)[-1]
     ratio = counts[most] / counts[least]
     if ratio >= SLIGHTLY_SKEWED:
+        setting, why = remedy(counts)
         draft.find(
             "class-imbalance",
             "warning" if ratio >= SKEWED else "note",
             message=f'train: "{most}" has {ratio:.1f} times the rows of "{least}" ({counts[most]:,} and {counts[least]:,}).',
-            fix="read macro F1 beside accuracy; task.class_weights: balanced gives rare labels more weight",
-            evidence={"ratio": round(ratio, 2), "counts": counts},
+            fix=f"read macro F1 beside accuracy; where rare labels matter as much, {setting} ({why})",
+            evidence={"ratio": round(ratio, 2), "counts": counts, "remedy": setting},
         )
     for split in list(draft.splits)[1:]:
         _check_shift(draft, split, train=counts)

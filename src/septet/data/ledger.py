@@ -13,12 +13,15 @@ from typing import Any
 from septet.errors import DataError, SeptetError
 from septet.run import Run
 
+_SHOWN = 8
+
 
 @dataclass(slots=True)
 class Account:
     """The book of one split, in rows; `corrected` counts labels changed by a review, `cleaned` changed rows by kind, `truncated_*` are filled when rows are encoded.
 
     `sources` holds, where train is mixed of several of the recipe's paths, the rows `read` from each and `kept`; a run's own copy the `weight` too.
+    `labels` holds in a run's copy, where labels are balanced, the rows `kept` of each and those `shown` in an epoch.
     """
 
     read: int = 0
@@ -31,6 +34,7 @@ class Account:
     truncated_rows: int | None = None
     truncated_tokens: int | None = None
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -100,6 +104,11 @@ class Ledger:
             for path, rows in a.sources.items():
                 weight = f"   weight {rows['weight']:g}" if rows.get("weight", 1) != 1 else ""
                 lines.append(f"{'':<12}{rows['read']:>10,}{'':>30}{rows['kept']:>10,}   {path}{weight}")
+            if a.labels:
+                shown = sum(rows["shown"] for rows in a.labels.values())
+                each = ", ".join(f"{label} {rows['shown']:,}" for label, rows in list(a.labels.items())[:_SHOWN])
+                more = f", {len(a.labels) - _SHOWN:,} more labels" if len(a.labels) > _SHOWN else ""
+                lines.append(f"{'':<12}{'':>40}{shown:>10,}   shown in an epoch: {each}{more}")
         return "\n".join(lines)
 
 

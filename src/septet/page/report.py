@@ -110,7 +110,7 @@ def write(run: Run) -> Path:
 
 def page(story: Story) -> str:
     """Return the whole page."""
-    from septet.page import answers, data, evidence, sections
+    from septet.page import answers, data, evidence, remedies, sections
 
     parts: list[tuple[str, str, Callable[[Story], Html | None]]] = [
         ("samples", "Samples", answers.samples),
@@ -119,6 +119,7 @@ def page(story: Story) -> str:
         ("scores", "Scores", sections.scores),
         ("limits", "Limits", answers.limits),
         ("labels", "By label", sections.labels),
+        ("plain", "Beside the plain run", remedies.remedies),
         ("confusion", "Confusion", evidence.confusion),
         ("confidence", "Confidence", evidence.confidence),
         ("mistakes", "Worst mistakes", evidence.mistakes),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from septet.recipe.block import Block, Problem, Text, key
-from septet.recipe.data_blocks import Clean, Hub, Near, Sample, Split
+from septet.recipe.data_blocks import Balance, Clean, Hub, Near, Sample, Split
 from septet.recipe.data_quality import Doubtful
 from septet.registry import suggest
 
@@ -84,6 +84,7 @@ class Data(Block):
     sample: Sample | None = key(
         None, "Use only some rows of each split.", why="every row is used", example={"train": 1000}
     )
+    balance: Balance = key(Balance(), "How often an epoch shows the rows of each label.")
     clean: Clean = key(Clean(), "What is normalised in the text.")
     duplicates: Literal["drop", "keep"] = key(
         "drop",

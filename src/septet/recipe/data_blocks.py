@@ -1,4 +1,4 @@
-"""The blocks of the section `data`: a hub data set, splits, near duplicates, samples, cleaning."""
+"""The blocks of the section `data`: a hub data set, splits, near duplicates, balance, samples, cleaning."""
 
 from __future__ import annotations
 
@@ -83,6 +83,31 @@ class Near(Block):
         change="texts are long and edited (lower), or made from one form (higher)",
         example=0.8,
     )
+
+
+class Balance(Block):
+    """How often an epoch shows the rows of each label; no row is copied or dropped, and only train is balanced."""
+
+    sampling: Literal["none", "over", "under"] = key(
+        "none",
+        "over: every label is shown as often as the most frequent one, its rows several times an epoch; under: as often as the rarest, other rows in each epoch; "
+        "none: as the rows are.",
+        why="every row is shown once an epoch",
+        change="rare labels matter as much as frequent ones (over; under where even the rarest has thousands of rows)",
+    )
+    cap: Count | None = key(
+        None,
+        "Rows of one label that an epoch shows at most; sampling goes by what that leaves.",
+        unit="rows",
+        why="no label is limited",
+        change="one label has far more rows than are needed to learn it",
+        example=1000,
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is balanced."""
+        return self.sampling != "none" or self.cap is not None
 
 
 class Sample(Block):

@@ -1,14 +1,15 @@
 """One label for each row: sentiment, topic, intent, routing.
 
-The loss is cross-entropy over the labels seen in training, weighted by class where asked and smoothed where asked.
+The loss is cross-entropy over the labels seen in training, weighted by class where asked and smoothed where asked, or the focal loss.
 A row's weight is its class weight, so that the update is the weighted mean over the whole group of rows (PyTorch's
-`CrossEntropyLoss(weight=…)` over the same rows at once).
+`CrossEntropyLoss(weight=…)` over the same rows at once). What focal loss takes from easy rows is no part of that weight, so that a group has the
+same gradient however it is split.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from septet.data.schema import Schema
 from septet.errors import DataError, RecipeError
 from septet.inputs.text import Text
+from septet.recipe.block import Problem
+from septet.report import Finding
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
 
 if TYPE_CHECKING:
     import torch
 
     from septet.metrics import Choices
+
+GAMMA = 2.0  # Lin et al. 2017, table 1b: the best of 0 to 5
+SURE = 1e-12
 
 
 class Options(BaseModel):
@@ -50,6 +56,19 @@ class Options(BaseModel):
         description="Weight of each label in the loss: none, balanced (rows / (labels x rows of the label)), or a number for each label.",
         json_schema_extra={"why": "every row counts the same"},
     )
+    loss: Literal["cross-entropy", "focal"] = Field(
+        "cross-entropy",
+        description="What is minimised: cross-entropy, or focal loss, which counts rows less that are already answered well. Change it where most rows are easy and few matter.",
+        json_schema_extra={"why": "its probabilities mean what they say; focal loss makes them less sure"},
+    )
+    gamma: float | None = Field(
+        None,
+        ge=0.0,
+        le=10.0,
+        allow_inf_nan=False,
+        description="Power of focal loss: a row counts (1 - probability of its label) ** gamma, 0 to 10; 0 is cross-entropy, higher looks at hard rows alone.",
+        json_schema_extra={"why": "2 with focal loss, the best of 0 to 5 in Lin et al. 2017, table 1b"},
+    )
 
     @field_validator("text")
     @classmethod
@@ -64,6 +83,16 @@ class Options(BaseModel):
         if isinstance(value, dict) and not all(0 < weight < float("inf") for weight in value.values()):
             raise ValueError("must hold numbers above 0")
         return value
+
+    def problems(self) -> Iterator[Problem]:
+        if self.gamma is not None and self.loss != "focal":
+            yield Problem("gamma", "would be ignored: it is the power of focal loss.", "task.loss: focal")
+        if self.loss == "focal" and self.label_smoothing:
+            yield Problem(
+                "label_smoothing",
+                "cannot be combined with focal loss, which knows one label a row.",
+                "label_smoothing: 0",
+            )
 
 
 @dataclass(frozen=True)
@@ -179,14 +208,35 @@ class Classify(Task):
         return {"label": torch.tensor(self.class_weights)[batch.targets]}
 
     def loss(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return (B,) float32: each row's weighted cross-entropy in nats."""
+        """Return (B,) float32: each row's weighted loss in nats.
+
+        Source:  Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 5, over a softmax; alpha is `class_weights`.
+        """
         import torch
         from torch.nn.functional import cross_entropy
 
         logits_BK = model(**batch.inputs).logits.float()
         targets = batch.targets.to(logits_BK.device)  # pyright: ignore[reportOptionalMemberAccess]
         each = cross_entropy(logits_BK, targets, reduction="none", label_smoothing=self.options.label_smoothing)
+        if self.options.loss == "focal":
+            # -expm1(-x) keeps 1 - p exact where p is nearly 1; at p = 1 a power below 1 has no gradient
+            missed = (-torch.expm1(-each)).clamp(min=SURE)
+            each = each * missed ** (GAMMA if self.options.gamma is None else self.options.gamma)
         return {"label": each * torch.tensor(self.class_weights, device=each.device)[targets]}
+
+    def findings(self, model: Any) -> list[Any]:
+        """Say that focal loss gives other probabilities."""
+        if self.options.loss != "focal":
+            return []
+        return [
+            Finding(
+                "focal-probabilities",
+                "note",
+                "Focal loss makes probabilities less sure than the model is right: do not read them as shares, nor set a threshold by them unseen.",
+                "calibration_error in the report says by how much; cross-entropy with task.class_weights or data.balance keeps them nearer",
+                {"gamma": GAMMA if self.options.gamma is None else self.options.gamma},
+            )
+        ]
 
     def predict(self, model: Any, batch: Batch, processor: Any, embed: bool = False) -> list[Prediction]:
         """Return each row's label, probabilities and, when asked, the mean-pooled hidden state that monitoring looks at."""

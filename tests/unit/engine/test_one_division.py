@@ -1,5 +1,7 @@
 """The one division: a group's loss and gradient are PyTorch's over all its rows at once, however it is split."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import CrossEntropyLoss
@@ -61,6 +63,48 @@ def test_weights_and_smoothing_together_weigh_rows(tiny_bert):
     loss, gradient = ours(b, SPLITS[1])
     assert loss == pytest.approx(expected_loss, rel=1e-6)
     assert float((gradient - expected).norm() / expected.norm()) < 1e-6
+
+
+def focal(logits, targets, gamma, weights=None):
+    """Focal loss of a group as the paper writes it, over a softmax."""
+    p = logits.double().softmax(-1)[torch.arange(len(targets)), targets]
+    w = torch.ones(len(targets)) if weights is None else weights[targets]
+    return ((1 - p) ** gamma * -p.log() * w).sum() / w.sum()
+
+
+@pytest.mark.parametrize("splits", SPLITS, ids=["whole", "1+11", "6+6", "12x1"])
+@pytest.mark.parametrize("gamma", [None, 0.0, 0.5, 5.0])
+def test_focal_loss_is_that_of_the_paper_however_the_group_is_split(tiny_bert, gamma, splits):
+    b = bench(tiny_bert, options={"loss": "focal", "gamma": gamma, "class_weights": WEIGHTS})
+    weights = torch.tensor([WEIGHTS[label] for label in b.task.labels])
+    power = 2.0 if gamma is None else gamma
+    expected_loss, expected = theirs(b, lambda logits, targets: focal(logits, targets, power, weights))
+    loss, gradient = ours(b, splits)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert float((gradient - expected).norm() / expected.norm()) < 1e-5
+
+
+def test_focal_loss_of_gamma_0_is_cross_entropy_and_of_2_is_not(tiny_bert):
+    plain, zero, two = (
+        ours(bench(tiny_bert, options=options), SPLITS[1])
+        for options in ({}, {"loss": "focal", "gamma": 0.0}, {"loss": "focal"})
+    )
+    assert zero[0] == pytest.approx(plain[0], rel=1e-6) and two[0] < 0.9 * plain[0]
+    assert float((zero[1] - plain[1]).norm() / plain[1].norm()) < 1e-6
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
+def test_focal_loss_of_a_row_that_is_sure_has_a_finite_gradient(tiny_bert, gamma):
+    b = bench(tiny_bert, options={"loss": "focal", "gamma": gamma})
+    batch = b.batch(range(3))
+    logits = torch.zeros(3, 3)
+    logits[torch.arange(3), batch.targets] = 200.0
+    logits[0] = 0
+    logits.requires_grad_()
+    loss = b.task.loss(lambda **_: SimpleNamespace(logits=logits), batch)["label"]
+    loss.sum().backward()
+    assert logits.grad.isfinite().all() and loss.isfinite().all()
+    assert float(loss.detach()[1:].abs().max()) == 0 < float(loss.detach()[0])
 
 
 def test_a_mean_over_micro_batches_would_have_been_seen(tiny_bert):

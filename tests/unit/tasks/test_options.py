@@ -25,3 +25,17 @@ from septet.recipe import Recipe
 def test_a_contradiction_is_named(task, said):
     with pytest.raises(SeptetError, match=said.replace(".", r"\.")):
         Recipe.load({"data": {"train": "x.jsonl"}, "task": {"name": "generate", **task}})
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"gamma": 2.0}, "task.gamma would be ignored"),
+        ({"loss": "focal", "label_smoothing": 0.1}, "task.label_smoothing cannot be combined with focal loss"),
+        ({"loss": "focal", "gamma": -1.0}, "task.gamma must be"),
+        ({"loss": "focus"}, "task.loss must be"),
+    ],
+)
+def test_a_loss_that_makes_no_sense_is_named(task, said):
+    with pytest.raises(SeptetError, match=said.replace(".", r"\.")):
+        Recipe.load({"data": {"train": "x.jsonl"}, "task": {"name": "classify", "text": "a", "label": "b", **task}})
