@@ -1,4 +1,4 @@
-"""`python -m bench classify`, `quality` and `sft`; run from the repository's root. See README.md."""
+"""`python -m bench classify`, `quality`, `sft` and `data`; run from the repository's root. See README.md."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, plot, quality, sft, sft_quality, table
+from bench import classify, data, plot, quality, sft, sft_quality, table
 from bench.jobs import RESULTS, WORK, SftTuning, Tuning
 from bench.launch import JobError
 from bench.rows import Wanted
 from septet.errors import SeptetError
 
 ROWS, VALIDATION_ROWS, TEST_ROWS = 3000, 500, 2000
+DATA_ROWS, DATA_ROWS_ALONE = 100_000, 1_000_000
 SFT_ROWS, SFT_QUALITY_ROWS, SFT_VALIDATION_ROWS, SFT_TEST_ROWS = 800, 2000, 100, 200
 
 
@@ -70,6 +71,12 @@ def _sft_quality(chosen: argparse.Namespace) -> int:
     result = sft_quality.measure(options, say)
     begun = "" if chosen.model is None else f"-{Path(chosen.model).name}"
     return _keep(f"sft-quality-{Path(chosen.data).stem}{begun}", result, sft_quality.text(result), chosen.results)
+
+
+def _data(chosen: argparse.Namespace) -> int:
+    options = data.Options(chosen.rows, chosen.alone, chosen.repeats, chosen.work.resolve() / "data")
+    result = data.measure(options, say)
+    return _keep("data", result, data.text(result), chosen.results)
 
 
 def _keep(what: str, result: dict[str, Any], text: str, folder: Path, *, drawn: bool = False) -> int:
@@ -152,7 +159,18 @@ def _parser() -> argparse.ArgumentParser:
     losses.add_argument(
         "--precision", choices=("fp32", "bf16"), default=None, help="of SFTTrainer (default: SFTConfig's own)"
     )
-    does = {speed: _classify, scores: _quality, written: _sft, losses: _sft_quality}
+    tables = commands.add_parser(
+        "data", help="rows read, cleaned, freed of repeats and tokenised, beside datasets with datasketch"
+    )
+    tables.add_argument("--rows", type=int, default=DATA_ROWS, help=f"that both sides read (default: {DATA_ROWS:,})")
+    tables.add_argument(
+        "--alone",
+        type=int,
+        default=DATA_ROWS_ALONE,
+        help=f"that Septet reads by itself; 0: none (default: {DATA_ROWS_ALONE:,})",
+    )
+    tables.add_argument("--repeats", type=int, default=1, help="rounds over both sides (default: 1)")
+    does = {speed: _classify, scores: _quality, written: _sft, losses: _sft_quality, tables: _data}
     for each, do in does.items():
         each.set_defaults(do=do)
         each.add_argument("--work", type=Path, default=WORK, help="where runs are made (default: runs/bench)")
