@@ -6,6 +6,7 @@ what came of it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -179,7 +180,7 @@ class Course:
     def _validate(self, step: int) -> None:
         self.optimizer.masters.settle()
         if not self.setup.validation:  # nothing chooses: the last weights are the ones to keep
-            self._keep_best(step, self.train.metric, None)
+            self._keep_best(step, None)
             return
         with given_up():
             scores = self.score()
@@ -194,8 +195,9 @@ class Course:
         metric, value, best = self.train.metric, scores[self.train.metric], self.state.best
         sign = 1.0 if higher_is_better(metric) else -1.0
         gain = None if best is None else sign * (value - best["value"])
-        if gain is None or gain > 0:
-            self._keep_best(step, metric, value)
+        # few validation rows tie often; the lower loss is then the finer measure. It is no gain that early stopping waits for
+        if gain is None or gain > 0 or (gain == 0 and scores["loss"] < best.get("loss", -math.inf)):
+            self._keep_best(step, value, scores["loss"])
         margin = 0.0 if self.train.early_stopping is None else self.train.early_stopping.min_delta
         self.state.waits = 0 if gain is None or gain > margin else self.state.waits + 1
         self.listen("evaluation", step=step, epoch=record["epoch"], scores=scores, metric=metric, best=self.state.best)
@@ -294,8 +296,9 @@ class Course:
             left_s=left_s,
         )
 
-    def _keep_best(self, step: int, metric: str, value: float | None) -> None:
-        self.state.best = {"step": step, "metric": metric, "value": value}  # the save that follows keeps the weights
+    def _keep_best(self, step: int, value: float | None, loss: float | None = None) -> None:
+        # the save that follows keeps the weights
+        self.state.best = {"step": step, "metric": self.train.metric, "value": value, "loss": loss}
 
     def _save_due(self, step: int) -> bool:
         steps, wait_s = self.train.save_steps, self.train.save_every_s

@@ -56,8 +56,19 @@ def test_early_stopping_ends_at_the_stated_evaluation(tmp_path, monkeypatch, pla
     plant(monkeypatch, planted)
     result = train(tmp_path, eval_every=4, early_stopping=stopping)
     assert len(result.run.records("evaluations.jsonl")) == evaluations
-    assert result.best == {"step": 4 * best, "metric": "accuracy", "value": planted[best - 1]}
+    assert result.best == {"step": 4 * best, "metric": "accuracy", "value": planted[best - 1], "loss": 1.0}
     assert result.stopped.startswith("early") == (stopping is not None and evaluations < 6)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"), [([0.6, 0.5, 0.4, 0.45, 0.9, 0.9], 3), ([0.6, 0.7, 0.6, 0.6, 0.1, 0.1], 1)]
+)
+def test_of_equal_scores_the_lower_loss_is_kept_and_is_no_gain_to_wait_for(tmp_path, monkeypatch, losses, best):
+    left = iter(losses)
+    monkeypatch.setattr(Course, "score", lambda self: {"loss": next(left), "accuracy": 0.8})
+    result = train(tmp_path, eval_every=4, early_stopping={"patience": 3, "min_delta": 0.0})
+    assert len(result.run.records("evaluations.jsonl")) == 4
+    assert result.best == {"step": 4 * best, "metric": "accuracy", "value": 0.8, "loss": losses[best - 1]}
 
 
 def test_the_best_weights_become_the_artifact(tmp_path, monkeypatch):
@@ -173,7 +184,7 @@ def test_without_validation_the_last_weights_are_kept(tmp_path):
     source["evaluate"] = {"baselines": ["majority"], "bootstrap": 100}
     result = journey.run_all(source, run=tmp_path / "run")
     trained = result.stages["train"]
-    assert trained.best == {"step": trained.steps, "metric": "accuracy", "value": None}
+    assert trained.best == {"step": trained.steps, "metric": "accuracy", "value": None, "loss": None}
     assert "no validation split" in trained.text()
     assert trained.run.records("evaluations.jsonl") == []
     assert "monitor" not in result.stages

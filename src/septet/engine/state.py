@@ -56,7 +56,7 @@ class TrainState:
         rows, tokens: seen so far, padding not counted.
         seconds: spent in steps.
         spent: seconds by part of the run (`engine/timing.py`).
-        best: {"step", "metric", "value"} of the best validation, or None.
+        best: {"step", "metric", "value", "loss"} of the best validation, or None.
         waits: validations since the best one.
         evaluations: validations done.
         owes: the validation that is due after this step is still to be done.

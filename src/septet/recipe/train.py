@@ -207,7 +207,7 @@ class Train(Block):
     )
     metric: Text | None = key(
         None,
-        "Validation metric that chooses the best checkpoint.",
+        "Validation metric that chooses the best checkpoint; of equal scores the one with the lower loss.",
         why="derived: the task's primary metric",
         example="f1",
     )
