@@ -1,20 +1,32 @@
-"""What a run says of its prepared data beyond what is kept with them: how many tokens its model makes of them.
+"""What a run says of its prepared data beyond what is kept with them: how many tokens its model makes of them, and whether they are like `data.target`.
 
-`appraise(recipe, run, prepared)` gives JSON for the run's `data.json`. It rests on a few thousand rows, and on what is on this machine already: no
-model is fetched for it.
+`tokens` and `target` give JSON for the run's `data.json`. They rest on a few thousand rows, and on what is on this machine already: no
+model is fetched for them. What was said before of the same rows is said again.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from septet.data.clean import Cleaning, clean_rows
+from septet.data.files import read_bytes
 from septet.data.profile import spread
+from septet.data.rows import Rows
+from septet.data.schema import Schema
+from septet.data.sources import target_rows
 from septet.data.store import Prepared
+from septet.data.table import Stamp
+from septet.data.unusable import empty
+from septet.errors import SeptetError, UsageError
+from septet.monitor import LOG_ENDINGS
+from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 
-TOKENIZED = 2000  # rows of a split; a histogram of more looks the same
+TOKENIZED = 1000  # rows of a split; a histogram of more looks the same
 
 
 def tokens(recipe: Recipe, prepared: Prepared, known: dict[str, Any] | None = None) -> dict[str, Any] | None:
@@ -47,3 +59,139 @@ def tokens(recipe: Recipe, prepared: Prepared, known: dict[str, Any] | None = No
         "over": {split: int((counts > (limit or np.inf)).sum()) for split, counts in found.items()},
         "splits": {split: spread(counts) for split, counts in found.items()},
     }
+
+
+def target(
+    recipe: Recipe, prepared: Prepared, known: dict[str, Any] | None = None, *, listen: Listen = quiet
+) -> dict[str, Any] | None:
+    """Compare train with the rows of `data.target`; None where a recipe names none.
+
+    Args:
+        known: what was said before, used again where it is of the same rows, files and model.
+
+    Raises:
+        UsageError: a file is missing, or a request log keeps no texts.
+        RecipeError: a column of text is missing.
+    """
+    if recipe.data.target is None:
+        return None
+    from septet.watch import target as watching
+
+    rows, stamps = _target_rows(recipe, prepared)
+    about = {
+        "of": recipe.data.files("target"),
+        "raw": [{"path": Path(stamp.path).name, "sha256": stamp.sha256} for stamp in stamps],
+        "hash": prepared.manifest["hash"],
+        "model": recipe.model.title,
+        "monitor": recipe.monitor.model_dump(),
+    }
+    if known is not None and {name: known.get(name) for name in about} == about:
+        return known
+    listen("progress", what="compare with data.target", done=0, total=1)
+    train = _distinct(_texts(prepared, prepared.drawn("train", watching.TRAIN_ROWS)))
+    theirs = _distinct(rows)
+    every = len(theirs)
+    drawn = np.sort(np.random.default_rng(recipe.monitor.seed).permutation(every)[: watching.TARGET_ROWS])
+    theirs = [theirs[i] for i in drawn]
+    vectors, how = _vectors(recipe, [text for text, _ in train] + [text for text, _ in theirs], listen=listen)
+    sides = [
+        watching.Side([" ".join(text) for text, _ in side], [label for _, label in side], found)
+        for side, found in ((train, vectors[: len(train)]), (theirs, vectors[len(train) :]))
+    ]
+    judged = watching.judge(*sides, classes=prepared.schema.classes, limits=recipe.monitor)
+    seen = {text for text, _ in train}
+    listen("progress", what="compare with data.target", done=1, total=1)
+    return {
+        **about,
+        "rows": {"train": len(train), "target": len(theirs), "of_target": every},
+        "in_train": sum(text in seen for text, _ in theirs),
+        "compared_by": how,
+        **judged.to_json(),
+        "findings": [finding.to_json() for finding in judged.findings],
+    }
+
+
+def _target_rows(recipe: Recipe, prepared: Prepared) -> tuple[list[tuple[tuple[str, ...], str | None]], list[Stamp]]:
+    """Return the texts and labels of `data.target`, cleaned as train was, and the files' stamps."""
+    schema = prepared.schema
+    paths = recipe.data.files("target")
+    if len(paths) == 1 and paths[0].endswith(LOG_ENDINGS):
+        path = Path(recipe.path(paths[0]))
+        rows, stamps = _logged(path, schema), [read_bytes(path)[1]]
+    else:
+        rows, stamps = target_rows(recipe, schema)
+    clean_rows(rows, Cleaning.of(recipe.data.clean, layout=schema.layout), classes=schema.classes)
+    without = set(empty(rows, schema))
+    pairs = zip(rows.texts, rows.labels, strict=True)
+    return [(text, label) for i, (text, label) in enumerate(pairs) if i not in without], stamps
+
+
+def _logged(path: Path, schema: Schema) -> Rows:
+    """Return the requests of a log as rows without labels.
+
+    Raises:
+        UsageError: there is no log, or it keeps no texts.
+    """
+    from septet.server.log import read
+
+    logged = read(path)
+    kept = [text for text in logged.texts if text is not None]
+    if not kept:
+        raise UsageError(
+            "The request log keeps no texts, so train cannot be compared with it.",
+            where=str(path),
+            hint="serve.log_text: true   (or septet serve DIR --log-text); septet monitor compares without texts",
+        )
+    texts = [(text,) if len(schema.texts) == 1 else _columns(text, schema) for text in kept]
+    return Rows(texts, [None] * len(texts), None, list(range(len(texts))), lambda i: f"{path.name} request {i + 1}")
+
+
+def _columns(text: str, schema: Schema) -> tuple[str, ...]:
+    """Return the columns of a request that has several; the log keeps them as JSON."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    row = found if isinstance(found, dict) else {schema.texts[0]: text}
+    return tuple(str(row.get(column) or "") for column in schema.texts)
+
+
+def _texts(prepared: Prepared, rows: list[dict[str, Any]]) -> list[tuple[tuple[str, ...], str | None]]:
+    schema = prepared.schema
+    return [
+        (tuple(row[name] or "" for name in schema.texts), None if schema.label is None else row[schema.label])
+        for row in rows
+    ]
+
+
+def _distinct(rows: list[tuple[tuple[str, ...], str | None]]) -> list[tuple[tuple[str, ...], str | None]]:
+    """Return rows with texts that differ, the first of equals: train's duplicates are dropped too."""
+    return list({text: (text, label) for text, label in reversed(rows)}.values())[::-1]
+
+
+def _vectors(recipe: Recipe, texts: list[tuple[str, ...]], *, listen: Listen) -> tuple[np.ndarray, str]:
+    """Return (N, H) vectors of texts, and what made them: the recipe's model where it is at hand and reads texts, else TF-IDF."""
+    from septet.model.features import Features
+    from septet.model.tokens import local_folder
+
+    folder = local_folder(recipe) if recipe.model.architecture is None else None
+    if folder is not None:
+        try:
+            features = Features(folder)
+            return features.encode(
+                [text[0] if len(text) == 1 else text[:2] for text in texts], listen
+            ), recipe.model.title
+        except (SeptetError, OSError, ValueError, KeyError) as error:
+            listen("note", text=f"data.target is compared by TF-IDF: {recipe.model.title} cannot embed ({error})")
+    return _weighed_words([" ".join(text) for text in texts]), "TF-IDF"
+
+
+def _weighed_words(texts: list[str]) -> np.ndarray:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    # letters within words: they need no language, and a text of unseen words still has some
+    words = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), min_df=2, sublinear_tf=True, max_features=50_000)
+    table = words.fit_transform([text[:2000] or " " for text in texts])
+    width = min(100, min(table.shape) - 1)
+    return TruncatedSVD(width, random_state=0).fit_transform(table).astype(np.float32)

@@ -52,6 +52,7 @@ from septet.errors import RecipeError
 from septet.mixing import book_labels
 from septet.page.data import write as write_page
 from septet.progress import Listen, quiet
+from septet.report import Finding, Report
 from septet.review import write_review
 from septet.run import Run
 
@@ -100,9 +101,11 @@ def prepare(
     facts = prepared.to_json(run)
     facts["ledger"] = book_labels(_weighed(facts["ledger"], recipe.data), recipe, prepared)
     facts["tokens"] = appraise.tokens(recipe, prepared, before.get("tokens"))
+    facts["target"] = appraise.target(recipe, prepared, before.get("target"), listen=listen)
+    facts["findings"] += (facts["target"] or {}).get("findings", [])
     run.write_json("data.json", facts)
     write_page(run, recipe)
-    findings = prepared.findings
+    findings = Report(map(Finding.from_json, facts["findings"]))
     if not told:
         if schema is None:
             listen("note", text=_located(prepared))

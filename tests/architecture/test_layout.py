@@ -49,7 +49,7 @@ LAYERS = [
         "timetable",
         "appraise",
     }
-    | {"server", "watch", "diagnose", "page", "scoring", "signs", "testing"},
+    | {"server", "watch", "labelling", "diagnose", "page", "scoring", "signs", "testing"},
     {"begin"},
     {"journey"},
     {"api"},

@@ -71,6 +71,7 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
     data = recipe.data.model_dump(mode="json")
     for name in ("weights", "balance"):
         data.pop(name, None)  # they weigh what is learned, and change no prepared row
+    data.pop("target", None)  # train is compared with it, and stays as it is
     if len(recipe.data.files("train")) > 1:
         data["sources"] = "kept"  # younger than data that were prepared without them
     if recipe.data.doubtful.policy == "off":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from septet.data.jsonl import UNREADABLE
 from septet.data.read import Reading, read
 from septet.data.rows import Rows
 from septet.data.schema import Schema
-from septet.data.table import Stamp, Table
+from septet.data.table import Stamp, Table, require_columns
 from septet.errors import RecipeError, UsageError
 
 IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a table from Python
@@ -99,6 +99,28 @@ def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[S
     _check_sample(data.sample, set(found))
     _check_documents(data, found.values())
     return sorted(found.values(), key=lambda s: (is_test(s.split), s.split != "train"))
+
+
+def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp]]:
+    """Return the rows of `data.target` that are files, and their stamps; the label is None where they have none.
+
+    Raises:
+        UsageError: a file is missing.
+        RecipeError: a column of text is missing.
+    """
+    source = _from_files("target", recipe.data.target, recipe=recipe, plain=reads_documents(recipe))
+    needed = {column: f"{schema.keys[column]}, for data.target" for column in schema.required}
+    data = recipe.data
+    reading = Reading(
+        data.format, data.encoding, data.delimiter, source.plain, data.documents, UNREADABLE in data.allow
+    )
+    table = read(list(source.paths), reading=reading)
+    require_columns(list(table.columns), needed, where=table.name)
+    for column in schema.texts:
+        table.columns.setdefault(column, [None] * len(table))
+    labelled = schema.label in table.columns
+    bare = replace(schema, group=None, label=schema.label if labelled else None)
+    return bare.extract(table), table.stamps
 
 
 def origins(source: Source, table: Table) -> np.ndarray:

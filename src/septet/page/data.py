@@ -55,10 +55,12 @@ def page(data: Data) -> str:
     """Return the whole page."""
     from septet.page import columns
     from septet.page.report import head
+    from septet.page.target import target
 
     parts: list[tuple[str, str, Callable[[Data], Html | None]]] = [
         ("findings", "Findings", lambda data: listed(data.facts["findings"])),
         ("ledger", "Ledger", lambda data: books(data.facts)),
+        ("target", "Target", target),
         ("labels", "Labels", columns.labels),
         ("lengths", "Lengths", columns.lengths),
         ("columns", "Columns", columns.columns),

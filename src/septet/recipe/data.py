@@ -43,6 +43,13 @@ class Data(Block):
         why="cut from train by data.split",
         example="test.csv",
     )
+    target: Files | None = key(
+        None,
+        "Rows of the population that the model is meant for, with or without labels, or a request log (.sqlite) that keeps texts: train is compared with them, and learns nothing from them.",
+        why="train is taken to be what the model will meet",
+        change="the rows to learn from were collected in another way, or at another time, than those to answer",
+        example="last-week.csv",
+    )
     weights: dict[Text, Weight] = key(
         {},
         "How often an epoch shows each row of a path of data.train, on average: 3 is three times, 0.5 every second row (in the next epoch the others), "

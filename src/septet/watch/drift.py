@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Name = Literal["text", "labels", "length"]
+Name = Literal["text", "labels", "length", "coverage"]
 MAX_ROWS = 1_000
 NEIGHBOURS = 5
 FAR = 0.95
@@ -47,8 +47,8 @@ class Test:
     """One test's outcome.
 
     Args:
-        name: `text`, `labels` or `length`.
-        statistic: MMD², G, or the largest distance of the distribution functions.
+        name: `text`, `labels`, `length` or `coverage`.
+        statistic: MMD², G, the largest distance of the distribution functions, or the share of rows that are far.
         p: probability of such a statistic without drift.
         n: rows of the reference and of the window that it used.
         drift: whether it counts as drift after Holm's correction.
@@ -72,7 +72,13 @@ class Test:
 
 
 def compare(
-    reference: Sample, window: Sample, *, false_alarm: float = 0.01, permutations: int = 1000, seed: int = 42
+    reference: Sample,
+    window: Sample,
+    *,
+    false_alarm: float = 0.01,
+    permutations: int = 1000,
+    seed: int = 42,
+    beside: Sequence[Test | None] = (),
 ) -> list[Test]:
     """Return the tests that could be made, Holm's correction applied.
 
@@ -82,6 +88,7 @@ def compare(
         false_alarm: probability that any test says drift where there is none.
         permutations: at least; more are drawn where `false_alarm` needs a finer p-value.
         seed: of the permutations.
+        beside: further tests that share the rate.
     """
     draws = max(permutations, math.ceil(6 / false_alarm))
     streams = np.random.default_rng(seed).spawn(3)
@@ -90,7 +97,7 @@ def compare(
         labels_test(reference.labels, window.labels, draws=draws, rng=streams[1]),
         length_test(reference.tokens, window.tokens, draws=draws, rng=streams[2]),
     ]
-    made = [test for test in tests if test is not None]
+    made = [test for test in (*tests, *beside) if test is not None]
     _holm(made, false_alarm)
     return made
 
@@ -151,18 +158,48 @@ def length_test(reference: np.ndarray, window: np.ndarray, *, draws: int, rng: n
     return Test("length", observed, _p(observed, permuted), (len(reference), len(window)), effect)
 
 
+def coverage_test(reference: np.ndarray, window: np.ndarray, *, rng: np.random.Generator) -> Test | None:
+    """Test whether more of the window lies far from the reference than chance would have it; None where there is too little to say.
+
+    Half of the reference is what rows are near to or far from, the other half shows how far rows of the same origin lie: without drift it and the
+    window are exchangeable, and of all rows beyond a common threshold the window's number is hypergeometric, exactly.
+    """
+    if not len(reference) or not len(window) or reference.shape[1] != window.shape[1]:
+        return None
+    usual, theirs = distances(reference, window, rng=rng)
+    if not len(usual) or not len(theirs):
+        return None
+    from scipy.stats import hypergeom
+
+    both = np.concatenate([usual, theirs])
+    threshold = float(np.quantile(both, FAR))
+    far, beyond = int((both > threshold).sum()), int((theirs > threshold).sum())
+    p = float(hypergeom.sf(beyond - 1, len(both), far, len(theirs)))
+    own = float(np.quantile(usual, FAR))
+    effect = {"far_share": round(float((theirs > own).mean()), 4), "expected": round(1 - FAR, 4)}
+    return Test("coverage", beyond / len(theirs), min(1.0, p), (len(reference), len(window)), effect)
+
+
+def distances(reference: np.ndarray, window: np.ndarray, *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far rows lie from one half of the reference: those of its other half, and those of the window.
+
+    The distance is 1 - cosine to the fifth-nearest row. Rows that are not finite are infinitely far in the window, and left out of the reference.
+    """
+    finite = reference[np.isfinite(reference).all(1)]
+    order = rng.permutation(len(finite))
+    base, held = finite[order[::2]], finite[order[1::2]]
+    if len(base) < NEIGHBOURS or not len(held):
+        return np.zeros(0), np.zeros(0)
+    return _nearest(base, held), _nearest(base, window)
+
+
 def unusual(reference: np.ndarray, window: np.ndarray, *, most: int = 10) -> list[tuple[int, float]]:
     """Return the window's rows that lie farthest from the reference: (index, distance), farthest first."""
     usable = np.flatnonzero(np.isfinite(window).all(1)) if window.size else np.array([], int)
     finite = reference[np.isfinite(reference).all(1)][:MAX_ROWS] if reference.size else reference
     if not len(usable) or not len(finite) or reference.shape[1] != window.shape[1]:
         return []
-    nearest = np.zeros(len(usable))
-    near = min(NEIGHBOURS, len(finite)) - 1
-    for start in range(0, len(usable), MAX_ROWS):
-        rows = _unit(window[usable[start : start + MAX_ROWS]])
-        similarity = rows @ _unit(finite).T
-        nearest[start : start + MAX_ROWS] = np.partition(1 - similarity, near, axis=1)[:, near]
+    nearest = _nearest(finite, window[usable])
     order = np.argsort(-nearest, kind="stable")[:most]
     return [(int(usable[i]), round(float(nearest[i]), 4)) for i in order]
 
@@ -210,6 +247,17 @@ def _holm(tests: Sequence[Test], false_alarm: float) -> None:
         test.threshold = false_alarm / (len(tests) - rank)
         standing = standing and test.p <= test.threshold
         test.drift = standing
+
+
+def _nearest(base: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return (N,) distance of each row to its fifth-nearest row of the base, or to the last of fewer."""
+    found = np.full(len(rows), np.inf)
+    near, turned = min(NEIGHBOURS, len(base)) - 1, _unit(base).T
+    for start in range(0, len(rows), MAX_ROWS):
+        some = rows[start : start + MAX_ROWS]
+        usable = np.isfinite(some).all(1)
+        found[start : start + MAX_ROWS][usable] = np.partition(1 - _unit(some[usable]) @ turned, near, axis=1)[:, near]
+    return found
 
 
 def _directions(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
