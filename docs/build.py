@@ -19,7 +19,7 @@ import click
 REFERENCE = Path(__file__).parent / "reference"
 SOURCE = Path(__file__).parent.parent / "src" / "septet"
 COMMAND = "python docs/build.py"
-KINDS = ("task", "input", "method", "optimizer", "metric", "baseline", "export")
+KINDS = ("task", "input", "method", "optimizer", "metric", "baseline", "export", "augmenter")
 # backbones the compatibility table is measured on, and a checkpoint of each family
 BACKBONES = {
     "bert": "BERT, MiniLM, the starter",

@@ -22,6 +22,7 @@ _PARTS = {
     "optimizer": "optimizer",
     "evaluate.baselines": "baseline",
     "deploy.exports": "export",
+    "data.augment.augmenters": "augmenter",
 }
 
 # bash adds a blank after each completion; after `key=` the value is still to come

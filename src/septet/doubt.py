@@ -67,7 +67,7 @@ def look(
     targets = _targets(train, labels)
     if len(labels) < 2:
         return Doubts(labels, splits, {}, {}, 0.0, True)
-    encoder = _encoder(recipe, listen) if encoder is None else encoder
+    encoder = encoder_of(recipe, listen) if encoder is None else encoder
     vectors = encoder.fit(train.texts)
     shares = {str(fold): 1 / options.folds for fold in range(1, options.folds)}
     folds = cut(train, row_ids(train), shares=shares, seed=options.seed, alike=alike)
@@ -162,7 +162,8 @@ def _tell_ambiguous(draft: Draft, doubts: Doubts, split: str) -> None:
     )
 
 
-def _encoder(recipe: Any, listen: Listen) -> Any:
+def encoder_of(recipe: Any, listen: Listen = quiet) -> Any:
+    """Return what embeds texts for judging models: the recipe's model, or TF-IDF."""
     if not reads_model(recipe):
         return _folds.Counted()
     from septet.engine.device import choose_device

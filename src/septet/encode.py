@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from septet import registry
+from septet.augment import augment, varied
 from septet.data.schema import derived
 from septet.data.store import Prepared, fingerprint
 from septet.engine.mixture import Mixture
+from septet.engine.versions import Versions
 from septet.errors import DataError, RecipeError
 from septet.inputs.chat import Chat
 from septet.metrics import LIMITS_HINT, needs_limits
@@ -39,11 +41,12 @@ class Encoded:
         task: with what the rows taught it.
         processor: the tokenizer.
         config: of the model.
-        train: examples of train, in the order of its rows.
+        train: examples of train, in the order of its rows, and behind them those of variants (`data.augment`).
         validation: examples of each row of validation.
         validation_rows: those rows; the ones with nothing to learn are left out.
         findings: what was left out or cut, and how corpora are mixed.
         mixture: how often an epoch shows each example of train; None: once.
+        variants: examples at the end of train that are variants.
     """
 
     recipe: Recipe
@@ -54,7 +57,13 @@ class Encoded:
     validation: list[list[Example]]
     validation_rows: list[dict[str, Any]]
     findings: Report
-    mixture: Mixture | None = None
+    mixture: Mixture | Versions | None = None
+    variants: int = 0
+
+    @property
+    def originals(self) -> list[Example]:
+        """The examples of train that are its rows."""
+        return self.train[: len(self.train) - self.variants]
 
 
 def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen = quiet) -> Encoded:
@@ -83,9 +92,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     if not examples:
         raise _nothing_to_learn(task, rows, processor)
     mix = Mix.of(recipe, prepared, rows)
-    by_row = mix.mixture([1] * len(rows))
-    shown = len(rows) if by_row is None else by_row.draws_per_epoch
-    recipe = recipe.filled(_from_data(recipe, config, examples, shown) | task.derive(examples))
+    recipe = recipe.filled(_from_data(recipe, config, examples, mix.draws_per_epoch) | task.derive(examples))
     task = _task(recipe, config).learn(rows, max_length=recipe.model.max_length)
     found = _shorten(task, processor, rows, found)
     train = [example for each in found for example in each]
@@ -104,7 +111,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         _endless(task, processor, config),
     )
     listen("progress", what="encode", done=len(rows), total=len(rows))
-    return Encoded(
+    encoded = Encoded(
         recipe,
         task,
         processor,
@@ -115,6 +122,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         findings,
         mixture,
     )
+    return _varied(encoded, prepared, rows, listen)
 
 
 def folder_of(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Path:
@@ -234,6 +242,21 @@ def _from_data(
         "train.batch": (batch, f"{rows:,} training rows{weighed}: {updates:,} updates an epoch"),
         "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
     }
+
+
+def _varied(encoded: Encoded, prepared: Prepared, rows: list[Any], listen: Listen) -> Encoded:
+    """Return the examples with those of variants behind them, where train is augmented."""
+    augmented = augment(encoded.recipe, prepared, listen=listen)
+    if augmented is None:
+        return encoded
+    if [example.row for example in encoded.train] != [row["_row"] for row in rows]:
+        raise RecipeError(
+            f"data.augment needs rows that are one example each; the task {encoded.task.name} makes several of one, or none.",
+            hint="remove data.augment",
+        )
+    variants, shows, unseen = varied(augmented, encoded.task, encoded.processor, rows, encoded.mixture)  # pyright: ignore[reportArgumentType]
+    encoded.findings.add(unseen)
+    return replace(encoded, train=[*encoded.train, *variants], mixture=shows, variants=len(variants))
 
 
 def _shorten(task: Any, processor: Any, rows: list[Any], encoded: list[list[Example]]) -> list[list[Example]]:

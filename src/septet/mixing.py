@@ -54,6 +54,12 @@ class Mix:
             by_label = np.array([chosen[name] for name in names])
         return cls(recipe, sources, labels, names, np.outer(weights, by_label))
 
+    @property
+    def draws_per_epoch(self) -> int:
+        """Rows that an epoch shows."""
+        mixture = self.mixture([1] * len(self.sources))
+        return len(self.sources) if mixture is None else mixture.draws_per_epoch
+
     def mixture(self, counts: Sequence[int]) -> Mixture | None:
         """Return how often an epoch shows each example; None where each is shown once.
 

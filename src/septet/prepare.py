@@ -20,7 +20,8 @@ Labels are looked at, and splits stratified, only where they are classes. Column
 the first rows of train.
 
 The result is kept in `prepared/<hash>/` beside the runs. While recipe and raw files are unchanged, by size and time, it is
-used again and neither a raw file nor the test split is opened. Balancing changes no prepared row: `mixing.py`.
+used again and neither a raw file nor the test split is opened. Balancing (`mixing.py`) and variants
+(`augment.py`) change no prepared row.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from septet import appraise, doubt
+from septet.augment import augment
 from septet.data import alike, audit, expect, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.clean import Cleaning, clean_rows
@@ -103,6 +105,9 @@ def prepare(
     facts["tokens"] = appraise.tokens(recipe, prepared, before.get("tokens"))
     facts["target"] = appraise.target(recipe, prepared, before.get("target"), listen=listen)
     facts["findings"] += (facts["target"] or {}).get("findings", [])
+    augmented = None if prepared.findings.blockers else augment(recipe, prepared, listen=listen)
+    if augmented is not None:
+        augmented.book(facts)
     run.write_json("data.json", facts)
     write_page(run, recipe)
     findings = Report(map(Finding.from_json, facts["findings"]))
@@ -138,11 +143,12 @@ def _check(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
     for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
         if own in schema.columns:
             raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
-    if not schema.classes and recipe.data.balance.on:
-        raise RecipeError(
-            "data.balance would be ignored: the task has no labels to balance.",
-            hint="remove data.balance; data.weights weighs files",
-        )
+    for name, on in (("balance", recipe.data.balance.on), ("augment", recipe.data.augment.on)):
+        if on and not schema.classes:
+            raise RecipeError(
+                f"data.{name} would be ignored: it is for tasks whose rows have one of a few labels.",
+                hint=f"remove data.{name}",
+            )
     if not schema.classes and recipe.data.conflicts == "drop":
         raise RecipeError(
             "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"

@@ -34,6 +34,7 @@ FOLDERS = {
     "metric": "metrics",
     "baseline": "baselines",
     "export": "exports",
+    "augmenter": "augmenters",
 }
 
 

@@ -135,6 +135,7 @@ def settle(run: Run, now: dict[str, Any], changed: Sequence[Difference] = (), *,
     Raises:
         RunError: something has changed; every difference is named.
     """
+    now = {**now, "rows": {**now["rows"], **_variants(run)}}
     if not run.started:
         run.write_json(NAME, {**now, "forced": []})
         return
@@ -175,6 +176,12 @@ def finding(run: Run) -> Finding | None:
         "a run from its start, to know what the change does",
         {"differences": forced},
     )
+
+
+def _variants(run: Run) -> dict[str, str]:
+    """Return the hash of the variants of training rows (`data.augment`), where there are any."""
+    made = run.read_json("data.json").get("augmented") if (run.path / "data.json").exists() else None
+    return {} if made is None else {"variants of train": made["sha256"]}
 
 
 def _effect(path: str) -> str | None:

@@ -154,7 +154,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         shortcut=shortcut,
         unpadder=without_padding,
         findings=findings,
-        truncation={"train": truncated([train])}
+        truncation={"train": truncated([encoded.originals])}
         | ({"validation": truncated(encoded.validation)} if encoded.validation else {}),
     )
     _cut_frozen(setup)

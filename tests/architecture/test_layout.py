@@ -19,7 +19,7 @@ LAYERS = [
     {"errors"},
     {"recipe", "registry", "report", "durable", "run", "progress", "cache", "interrupt", "launch"},
     {"data", "metrics"},
-    {"inputs", "model", "tasks", "methods", "baselines", "exports"},
+    {"inputs", "model", "tasks", "methods", "baselines", "exports", "augmenters"},
     {"engine", "optimizers"},
     {
         "init",
@@ -38,6 +38,8 @@ LAYERS = [
         "setup",
         "encode",
         "mixing",
+        "augment",
+        "teacher",
         "show",
         "chat",
         "course",

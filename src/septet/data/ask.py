@@ -69,8 +69,8 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         schema: None where the columns are not found yet; then the whole block of the task, since any of it may name one.
     """
     data = recipe.data.model_dump(mode="json")
-    for name in ("weights", "balance"):
-        data.pop(name, None)  # they weigh what is learned, and change no prepared row
+    for name in ("weights", "balance", "augment"):
+        data.pop(name, None)  # they decide what is learned of the prepared rows, and change none
     data.pop("target", None)  # train is compared with it, and stays as it is
     if len(recipe.data.files("train")) > 1:
         data["sources"] = "kept"  # younger than data that were prepared without them

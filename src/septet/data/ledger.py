@@ -21,7 +21,8 @@ class Account:
     """The book of one split, in rows; `corrected` counts labels changed by a review, `cleaned` changed rows by kind, `truncated_*` are filled when rows are encoded.
 
     `sources` holds, where train is mixed of several of the recipe's paths, the rows `read` from each and `kept`; a run's own copy the `weight` too.
-    `labels` holds in a run's copy, where labels are balanced, the rows `kept` of each and those `shown` in an epoch.
+    `labels` holds in a run's copy, where labels are balanced, the rows `kept` of each and those `shown` in an epoch;
+    `variants` the variants of its rows by who made them (`data.augment`), which are no rows of the books.
     """
 
     read: int = 0
@@ -35,6 +36,7 @@ class Account:
     truncated_tokens: int | None = None
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    variants: dict[str, int] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -104,6 +106,9 @@ class Ledger:
             for path, rows in a.sources.items():
                 weight = f"   weight {rows['weight']:g}" if rows.get("weight", 1) != 1 else ""
                 lines.append(f"{'':<12}{rows['read']:>10,}{'':>30}{rows['kept']:>10,}   {path}{weight}")
+            if a.variants:
+                made = ", ".join(f"{name} {count:,}" for name, count in a.variants.items())
+                lines.append(f"{'':<12}{'':>40}{sum(a.variants.values()):>10,}   variants of these rows: {made}")
             if a.labels:
                 shown = sum(rows["shown"] for rows in a.labels.values())
                 each = ", ".join(f"{label} {rows['shown']:,}" for label, rows in list(a.labels.items())[:_SHOWN])

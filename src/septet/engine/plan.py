@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from septet.engine.mixture import Mixture
+from septet.engine.versions import Versions
 
 # What one more forward and backward pass costs, in tokens: its launches and the adding up of its gradients take about the same
 # time in any precision, in which faster hardware computes more tokens (docs/why.md, "The price of a micro-batch").
@@ -36,7 +37,7 @@ class Planner:
         length: pad every micro-batch to this many tokens; None pads to its longest row.
         pass_cost: tokens of padding that one micro-batch less is worth.
         unpadded: whether the engine takes the padding out (`engine/unpad.py`), so that tokens are all that counts.
-        mixture: how often an epoch shows each example; None: once.
+        mixture: how often an epoch shows each example, or which variant of it; None: once.
         rank, world: which of how many processes this is.
         in_step: whether every process has as many micro-batches as the others, the missing ones empty.
     """
@@ -49,7 +50,7 @@ class Planner:
     length: int | None = None
     pass_cost: int = PASS_COST["fp32"]
     unpadded: bool = False
-    mixture: Mixture | None = None
+    mixture: Mixture | Versions | None = None
     rank: int = 0
     world: int = 1
     in_step: bool = False

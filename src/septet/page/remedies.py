@@ -1,4 +1,4 @@
-"""The section beside the plain run: what a remedy for uneven or few rows changed, for each label, with both intervals."""
+"""The sections on remedies: variants of training rows, and what a remedy changed for each label beside the plain run, with both intervals."""
 
 from __future__ import annotations
 
@@ -31,6 +31,43 @@ def remedies(story: Story) -> Html | None:
         "Intervals that overlap leave it open whether anything changed.",
     )
     return join([told, *parts])
+
+
+def variants(story: Story) -> Html | None:
+    """Return how many variants of training rows were made by whom, what was left out, and whether labels survive."""
+    facts = story.data.get("augmented")
+    if facts is None:
+        return None
+    judged = facts["agreement"]
+    by = {} if judged is None else judged["by"]
+    rows = [
+        [name, f"{count:,}", f"{by[name]['kept']:.1%} of {by[name]['n']:,}" if name in by else words.NO_VALUE]
+        for name, count in facts["made"].items()
+    ]
+    left = ", ".join(f"{reason} {count:,}" for reason, count in facts["left_out"].items()) or "none"
+    kept = (
+        "Nobody was asked whether labels survive."
+        if judged is None
+        else f"Models that had not learned from a row found its label in {judged['kept']:.1%} of the variants asked about "
+        f"({judged['low']:.1%} to {judged['high']:.1%}, n {judged['n']:,})."
+    )
+    told = tag(
+        "p",
+        f"{facts['varied']:,} of {facts['rows']:,} rows have variants; an epoch shows one instead of the row with a chance of {facts['share']:.0%}. "
+        f"Left out: {left}. {kept}",
+    )
+    samples = [[each["by"], each["label"], each["row"], each["variant"]] for each in facts["examples"]]
+    return join(
+        [
+            told,
+            table(["augmenter", "variants", "label kept"], rows, numeric=(1, 2), caption="Variants by who made them"),
+            tag(
+                "details",
+                tag("summary", "Rows beside their variants"),
+                table(["augmenter", "label", "row", "variant"], samples, caption="A few of them"),
+            ),
+        ]
+    )
 
 
 def _table(split: str, ours: Mapping[Any, dict[str, Any]], theirs: Mapping[Any, dict[str, Any]]) -> Html | None:

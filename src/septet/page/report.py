@@ -120,6 +120,7 @@ def page(story: Story) -> str:
         ("limits", "Limits", answers.limits),
         ("labels", "By label", sections.labels),
         ("plain", "Beside the plain run", remedies.remedies),
+        ("variants", "Variants of training rows", remedies.variants),
         ("confusion", "Confusion", evidence.confusion),
         ("confidence", "Confidence", evidence.confidence),
         ("mistakes", "Worst mistakes", evidence.mistakes),

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from septet.recipe.block import Block, Problem, Text, key
+from septet.recipe.data_augment import Augment
 from septet.recipe.data_blocks import Balance, Clean, Hub, Near, Sample, Split
 from septet.recipe.data_quality import Doubtful
 from septet.registry import suggest
@@ -91,6 +92,7 @@ class Data(Block):
     sample: Sample | None = key(
         None, "Use only some rows of each split.", why="every row is used", example={"train": 1000}
     )
+    augment: Augment = key(Augment(), "Variants of training rows.")
     balance: Balance = key(Balance(), "How often an epoch shows the rows of each label.")
     clean: Clean = key(Clean(), "What is normalised in the text.")
     duplicates: Literal["drop", "keep"] = key(
@@ -140,6 +142,7 @@ class Data(Block):
         yield from self._sources()
         yield from self._weights()
         yield from self._splits()
+        yield from self.augment.problems()
         try:
             codecs.lookup(self.encoding)
         except LookupError:

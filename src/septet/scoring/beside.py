@@ -79,7 +79,7 @@ def _remedies(leaves: Mapping[str, Any]) -> bool:
     """Whether a recipe has any remedy."""
     none = {"data.balance.sampling": "none", "task.class_weights": "none", "task.loss": "cross-entropy"}
     usual = all(leaves.get(key, value) == value for key, value in none.items())
-    return not usual or any(leaves.get(key) is not None for key in ("data.balance.cap", "data.augment.with"))
+    return not usual or any(leaves.get(key) is not None for key in ("data.balance.cap", "data.augment.augmenters"))
 
 
 def _scores(run: Run, primary: str) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,8 @@
 Nothing is worked out a second time: the examples are those of `encode`, what is trained are the targets of the task's own `collate`, and
 what was cut comes from the same row encoded without a limit of length. No weights are loaded and nothing is measured.
 
+Where train is augmented, each row's variants stand beneath it.
+
 The rows: the first, the longest, and others evenly spread over the file; beside them the first row that is cut and the first of which
 nothing can be learned, where there are such and none is among the others. They stand in the order of the file.
 """
@@ -13,7 +15,9 @@ nothing can be learned, where there are such and none is among the others. They 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from septet.augment import augment
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of
 from septet.inputs.chat import Chat
@@ -40,14 +44,17 @@ def show(recipe: Recipe, prepared: Prepared, num: int, *, listen: Listen = quiet
     """
     encoded = encode(recipe, prepared, folder_of(recipe, prepared, listen=listen), listen=listen)
     rows = prepared.rows("train")
-    examples = _by_row(rows, encoded.train)
+    examples = _by_row(rows, encoded.originals)
     cut = [sum(example.meta.get("truncated", 0) for example in each) for each in examples]
     sizes = [sum(example.size for example in each) + more for each, more in zip(examples, cut, strict=True)]
     places = choose(sizes, num, always=([tokens > 0 for tokens in cut], [not each for each in examples]))
     reader = Reader(encoded, encoded.task.learn(rows, max_length=None))
     findings = Report(encoded.findings.findings)
     findings.add(_unmarked(encoded))
-    return Shown([reader.row(rows[place], place, examples[place]) for place in places], len(rows), findings)
+    variants = _variants(recipe, prepared, listen)
+    shown = [reader.row(rows[place], place, examples[place]) for place in places]
+    shown = [replace(row, variants=variants.get(place, [])) for row, place in zip(shown, places, strict=True)]
+    return Shown(shown, len(rows), findings)
 
 
 def choose(sizes: Sequence[int], num: int, *, always: Sequence[Sequence[bool]] = ()) -> list[int]:
@@ -78,6 +85,15 @@ def _by_row(rows: Sequence[Row], examples: Sequence[Example]) -> list[list[Examp
     for example in examples:
         place = places.get(example.row, place)
         found[place].append(example)
+    return found
+
+
+def _variants(recipe: Recipe, prepared: Prepared, listen: Listen) -> dict[int, list[tuple[str, str]]]:
+    """Return of each row of train, by its place, who made each of its variants, and the text."""
+    augmented = augment(recipe, prepared, listen=listen)
+    found: dict[int, list[tuple[str, str]]] = {}
+    for copy in [] if augmented is None else augmented.copies():
+        found.setdefault(copy.place, []).append((copy.augmenter, " | ".join(copy.texts)))
     return found
 
 

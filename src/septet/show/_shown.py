@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import click
@@ -69,6 +69,7 @@ class ShownRow:
         examples: the sides of each.
         label: what is trained, where it is no text.
         findings: what is wrong with this row.
+        variants: who made each variant of the row, and its text (`data.augment`).
     """
 
     row: int
@@ -76,6 +77,7 @@ class ShownRow:
     examples: list[list[Side]]
     label: str | None
     findings: list[Finding]
+    variants: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -93,6 +95,7 @@ class ShownRow:
             "label": self.label,
             "counts": self.counts,
             "findings": [finding.to_json() for finding in self.findings],
+            **({"variants": [{"by": by, "text": text} for by, text in self.variants]} if self.variants else {}),
         }
 
     def lines(self, total: int, paint: Paint) -> Iterator[str]:
@@ -111,6 +114,8 @@ class ShownRow:
         if self.label is not None:
             yield f"  learned: {self.label.translate(_SHOWN)}"
         yield f"  {self._counted()}"
+        for by, text in self.variants:
+            yield f"  {by}: {text.translate(_SHOWN).removesuffix(chr(10))}"
         for finding in self.findings:
             yield f"  ! {finding.slug}: {finding.message}"
 
