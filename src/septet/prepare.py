@@ -43,7 +43,7 @@ from septet.data.draft import Draft, check_allowed
 from septet.data.ledger import Ledger
 from septet.data.profile import profile, survey
 from septet.data.rows import row_ids
-from septet.data.sample import draw
+from septet.data.sample import draw, draw_labels
 from septet.data.schema import Schema
 from septet.data.sheet import Line, check_free, read_sheet
 from septet.data.sources import Source, content_stamp, find_sources, origins
@@ -143,7 +143,12 @@ def _check(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
     for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
         if own in schema.columns:
             raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
-    for name, on in (("balance", recipe.data.balance.on), ("augment", recipe.data.augment.on)):
+    sampled = recipe.data.sample is not None and recipe.data.sample.labels is not None
+    for name, on in (
+        ("balance", recipe.data.balance.on),
+        ("augment", recipe.data.augment.on),
+        ("sample.labels", sampled),
+    ):
         if on and not schema.classes:
             raise RecipeError(
                 f"data.{name} would be ignored: it is for tasks whose rows have one of a few labels.",
@@ -294,6 +299,9 @@ def _listed(recipe: Any) -> list[str] | None:
 
 
 def _sample(draft: Draft, sample: Any) -> None:
+    if sample is not None and sample.labels is not None:
+        kept = draw_labels(draft.splits["train"].labels, sample.labels, seed=sample.seed)
+        draft.keep("train", kept, reason="not sampled")
     for split, rows in list(draft.splits.items()):
         wanted = getattr(sample, split.split(".")[0], None)
         if wanted is not None:

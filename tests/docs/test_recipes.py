@@ -47,6 +47,7 @@ def small(path: Path) -> list[str]:
     data, options = recipe.data, [*SMALL, *TASKS[recipe.task.name][0]]
     if not data.files("train")[0].endswith((".txt", ".txt.xz")):
         options = [option for option in options if not option.startswith("data.documents")]
+    options += unjudged(recipe)
     if recipe.model.vocabulary is not None:
         options += [*TINY, "model.vocabulary.size=400"]
     if not elsewhere(recipe):
@@ -55,6 +56,11 @@ def small(path: Path) -> list[str]:
     # 64 rows hold not every one of 77 labels
     allowed = ["data.allow=[label-unseen]"] if recipe.task.name == "classify" else []
     return [*options, *allowed, *(f"data.sample.{split}={ROWS}" for split in given)]
+
+
+def unjudged(recipe: Recipe) -> list[str]:
+    """Return what spares the embedding of variants, which a test of its own does."""
+    return ["data.augment.check=false"] if recipe.data.augment.on else []
 
 
 def elsewhere(recipe: Recipe) -> bool:
@@ -95,8 +101,10 @@ def test_there_are_as_many_rows_as_it_samples(path: Path, runs: Path, monkeypatc
     monkeypatch.setenv("SEPTET_SHARED", str(SHARED))
     from septet import journey
 
-    prepared = journey.prepare(path, run=runs / f"{path.stem}-rows").prepared
-    for split, wanted in Recipe.load(path).data.sample.model_dump(exclude={"seed"}, exclude_none=True).items():
+    prepared = journey.prepare(path, unjudged(Recipe.load(path)), run=runs / f"{path.stem}-rows").prepared
+    for split, wanted in (
+        Recipe.load(path).data.sample.model_dump(exclude={"seed", "labels"}, exclude_none=True).items()
+    ):
         # a share may go to validation, and the clean-up may take a few away
         assert 0.5 * wanted <= len(prepared.rows(split)) <= wanted
 
@@ -125,6 +133,31 @@ def test_trains_at_small_size(path: Path, runs: Path, monkeypatch: pytest.Monkey
         if not each.name.startswith(".") and f"`{each.name}" not in told
     ]
     assert not untold, "docs/reference/run-directory.md does not name every file of a run"
+
+
+def facts_of(recipe: str, runs: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, Any]:
+    """Prepare a recipe; return its `data.json`."""
+    path = ROOT / "recipes" / f"{recipe}.yaml"
+    needs(path)
+    monkeypatch.setenv("SEPTET_SHARED", str(SHARED))
+    from septet import journey
+
+    return journey.prepare(path, overrides, run=runs / f"{recipe}-facts").to_json()
+
+
+def test_imbalanced_shows_labels_equally_often(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = facts_of("imbalanced", runs, monkeypatch)["ledger"]["train"]["labels"]
+    most, least = (extreme(each["kept"] for each in labels.values()) for extreme in (max, min))
+    assert 45 < most / least < 55 and labels["negative"]["kept"] == least
+    assert {each["shown"] for each in labels.values()} == {most}
+
+
+def test_augment_makes_variants_that_mostly_keep_their_label(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("data.sample.train=260", "data.sample.test=50", "data.augment.copies=2")
+    facts = facts_of("augment", runs, monkeypatch, *options)["augmented"]
+    assert set(facts["made"]) == {"typos", "drop", "swap", "synonyms"} and min(facts["made"].values()) > 50
+    assert facts["left_out"].get("the text of a held-out row", 0) < 5
+    assert facts["agreement"]["n"] > 60 and facts["agreement"]["kept"] > 0.8
 
 
 def answer(run: Path, text: str) -> Any:
@@ -230,3 +263,21 @@ def test_gpt2_tweets_in_full(whole: Any) -> None:
     assert (len(steps), {step["rows"] for step in steps}) == (750, {4})
     assert value(run, "train (sample)", "accuracy") >= 0.52
     assert answer(run, "I love this so much!") in ("negative", "neutral", "positive")
+
+
+@pytest.mark.slow
+def test_balancing_finds_the_rare_label(whole: Any, tmp_path: Path) -> None:
+    from septet import journey
+
+    balanced, plain = whole("imbalanced"), tmp_path / "plain"
+    path = ROOT / "recipes" / "imbalanced.yaml"
+    journey.train(path, ["data.balance.sampling=none"], run=plain)
+    journey.evaluate(plain)
+    assert value(balanced, "test", "recall[negative]") > value(plain, "test", "recall[negative]")
+    assert value(balanced, "test", "f1") > value(plain, "test", "f1")
+
+
+@pytest.mark.slow
+def test_augment_in_full(whole: Any) -> None:
+    run = whole("augment")
+    assert value(run, "test", "accuracy") > 10 * value(run, "test", "accuracy", "majority")

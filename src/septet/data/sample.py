@@ -6,6 +6,8 @@ on the same rows. What is dropped afterwards is in the ledger.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from septet.errors import RecipeError
@@ -23,3 +25,26 @@ def draw(num_rows: int, wanted: int, *, seed: int, split: str) -> list[int]:
             hint="a smaller number, or leave it out to use all rows",
         )
     return np.random.default_rng(seed).permutation(num_rows)[:wanted].tolist()
+
+
+def draw_labels(labels: Sequence[str | None], wanted: Mapping[str, int], *, seed: int) -> list[int]:
+    """Return the indices of the rows that are left, in their order: so many of each named label, all of the others.
+
+    Raises:
+        RecipeError: more rows of a label are asked for than there are.
+    """
+    places: dict[str, list[int]] = {label: [] for label in wanted}
+    for place, label in enumerate(labels):
+        if label in places:
+            places[label].append(place)
+    gone: set[int] = set()
+    for label, count in wanted.items():
+        there = places[label]
+        if count > len(there):
+            raise RecipeError(
+                f'data.sample.labels asks for {count:,} rows of "{label}"; train has {len(there):,}.',
+                hint="a smaller number, or leave it out to use all rows",
+            )
+        kept = np.random.default_rng(seed).permutation(len(there))[:count]
+        gone |= set(there) - {there[i] for i in kept}
+    return [place for place in range(len(labels)) if place not in gone]

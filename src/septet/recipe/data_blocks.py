@@ -116,6 +116,14 @@ class Sample(Block):
     train: Count | None = key(None, "Rows of train.", unit="rows", why="every row is used", example=1000)
     validation: Count | None = key(None, "Rows of validation.", unit="rows", why="every row is used", example=1000)
     test: Count | None = key(None, "Rows of test.", unit="rows", why="every row is used", example=1000)
+    labels: dict[Text, Count] | None = key(
+        None,
+        "Rows of train with these labels, drawn before `train` counts; other labels are not touched.",
+        unit="rows",
+        why="every row of each label is used",
+        change="you want to see what becomes of labels that have few rows",
+        example={"refund": 40},
+    )
     seed: Whole = key(42, "Seed of the draw.", why="fixed, so that the same rows are drawn again")
 
 

@@ -34,3 +34,19 @@ def test_the_sample_is_drawn_before_anything_is_dropped(prepared, rows):
 def test_a_sample_of_a_split_that_is_cut_is_refused(prepared, rows):
     with pytest.raises(RecipeError, match="cut from train"):
         prepared({"train": rows(50)}, {"sample": {"validation": 5}})
+
+
+def test_rows_of_a_label_are_drawn_and_others_stay(prepared, rows):
+    table = [*rows(60, "a"), *rows(30, "b", prefix="b"), *rows(9, "c", prefix="c")]
+    options = {"sample": {"labels": {"a": 5, "b": 30}}, "split": {"validation": 0.0, "test": 0.0}}
+    found = prepared({"train": table}, options)
+    assert found.manifest["profile"]["train"]["labels"] == {"b": 30, "c": 9, "a": 5}
+    assert found.ledger["train"].dropped == {"not sampled": 55}
+    with pytest.raises(RecipeError, match='asks for 10 rows of "c"; train has 9'):
+        prepared({"train": table}, {"sample": {"labels": {"c": 10}}})
+
+
+def test_labels_are_drawn_before_train_counts(prepared, rows):
+    options = {"sample": {"labels": {"a": 5}, "train": 35}, "split": {"validation": 0.0, "test": 0.0}}
+    found = prepared({"train": [*rows(60, "a"), *rows(30, "b", prefix="b")]}, options)
+    assert found.manifest["profile"]["train"]["labels"] == {"b": 30, "a": 5}
