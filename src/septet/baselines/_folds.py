@@ -65,8 +65,8 @@ def out_of_fold(
     models: list[_logistic.Logistic] = []
     for number in range(len(folds)):
         held = numbers == number
-        start = models[-1] if models else None
-        model = _logistic.fit(vectors[~held], targets[~held], num_labels=num_labels, c=c, start=start, tolerance=1e-2)
+        # each begins from nothing: the model of another fold has learned from these rows, and a few steps do not undo that
+        model = _logistic.fit(vectors[~held], targets[~held], num_labels=num_labels, c=c, tolerance=1e-2)
         probabilities[held] = model.scores(vectors[held])
         models.append(model)
     return Judge(probabilities, tuple(models), c)
