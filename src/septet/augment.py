@@ -9,9 +9,11 @@ rank find the same file. What an epoch shows is `engine/versions.py`'s; whether 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -137,7 +139,8 @@ def augment(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Au
     if not options.on or not prepared.splits["train"]["rows"]:
         return None
     made = {name: registry.part("augmenter", name) for name in options.names}
-    model = base_folder(recipe) if recipe.model.architecture is None else None
+    reads = any(part.reads_model for part in made.values())
+    model = base_folder(recipe) if reads and recipe.model.architecture is None else None
     translators = tuple(_folder(recipe, name) for name in options.translators or ())
     folder = prepared.path / f"augmented-{_key(recipe, prepared, made, model, translators)}"
     found = _read(folder, options.share)
@@ -318,7 +321,7 @@ def _key(
         {name: options.strength(name, part.strength) for name, part in made.items()},
         [options.copies, options.keep, options.seed, options.check],
         codes,
-        _files(model) if model is not None and any(part.reads_model for part in made.values()) else None,
+        None if model is None else _files(model),
         [_files(folder) for folder in translators],
     )
 
@@ -358,12 +361,20 @@ def _write(folder: Path, copies: Sequence[Copy], facts: dict[str, Any]) -> None:
     }
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    write_atomic(folder / FILES[0], buffer.getvalue())
-    # the manifest is written last: without it there are no variants
     about = {"format": FORMAT, **facts, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    write_atomic(folder / FILES[1], (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        write_atomic(temporary / FILES[0], buffer.getvalue())
+        write_atomic(temporary / FILES[1], (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        # where another process was faster its variants, which are the same, stay
+        if _read(folder, 1.0) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -1,6 +1,6 @@
 """Names to files: `tasks/classify.py` is `task: classify`.
 
-Each kind of part (task, input, method, optimizer, metric, baseline, export) is a folder; a file in it is one part and its
+Each kind of part (task, input, method, optimizer, metric, baseline, export, augmenter) is a folder; a file in it is one part and its
 name is the registered name. Nothing is listed by hand. Others add theirs through an entry point of the group
 `septet.<kind>` or with `--code file.py` (the file sets `kind = "task"`; its stem is the name).
 

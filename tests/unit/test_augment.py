@@ -121,6 +121,25 @@ def test_examples_of_variants_have_the_label_of_their_row(made):
     assert max(Counter(ids).values()) == 1
 
 
+def test_both_texts_of_a_pair_are_varied(tmp_path):
+    small.recipe(tmp_path, count=20)
+    table = [{**row, "more": f"other words {i} here"} for i, row in enumerate(rows(30))]
+    source = {
+        "data": {"train": "<memory>", "split": {"validation": 0.0, "test": 0.0}, "augment": PLAIN},
+        "task": {"name": "classify", "text": ["text", "more"], "label": "label"},
+        "model": {"name": str(tmp_path / "base"), "max_length": 32},
+    }
+    recipe = Recipe.load(source, in_memory=("train",))
+    prepared = prepare(recipe, Run(tmp_path / "runs" / "one"), tables={"train": table})
+    known = prepared.rows("train")
+    copies = augment(recipe, prepared).copies()
+    changed = [
+        [known[c.place][name] != text for name, text in zip(("text", "more"), c.texts, strict=True)] for c in copies
+    ]
+    assert len(copies) > 60 and all(any(each) for each in changed)
+    assert sum(map(all, changed)) > 0.8 * len(copies)  # two equal words beside each other swap to the same text
+
+
 OWN = '''"""Exchanges the words of one topic for those of the next, so that the label is wrong."""
 
 from septet.augmenters import Augmenter

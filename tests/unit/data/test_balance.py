@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from septet.data.balance import factors, remedy
 from septet.data.ledger import Ledger
 from septet.errors import RecipeError
+from septet.mixing import Mix
 from septet.prepare import prepare
 from septet.recipe import Recipe
 from septet.recipe.data_blocks import Balance
@@ -74,6 +77,25 @@ def test_no_prepared_row_changes(made):
     balanced, after = made("balanced", balance={"sampling": "under"})
     assert plain.path == balanced.path and before["splits"] == after["splits"]
     assert before["ledger"]["train"]["labels"] == {} != after["ledger"]["train"]["labels"]
+
+
+def test_files_with_weights_are_balanced_by_what_they_weigh(tmp_path, recipe):
+    texts = {"one.jsonl": "aaaaaabb", "two.jsonl": "abbb"}
+    for name, labels in texts.items():
+        lines = [json.dumps({"text": f"{name} {i}", "label": label}) + "\n" for i, label in enumerate(labels)]
+        (tmp_path / name).write_text("".join(lines))
+    data = {"folder": str(tmp_path), "train": list(texts), "split": {"validation": 0.0, "test": 0.0}}
+    source = recipe(data | {"weights": {"two.jsonl": 3.0}, "balance": {"sampling": "over"}, "near": {"policy": "off"}})
+    run = Run(tmp_path / "runs" / "one")
+    prepared = prepare(source, run)
+    assert run.read_json("data.json")["ledger"]["train"]["labels"] == {
+        "a": {"kept": 7, "shown": 11},
+        "b": {"kept": 5, "shown": 11},
+    }
+    rows = prepared.rows("train")
+    means = Mix.of(source, prepared, rows).mixture([1] * len(rows)).means
+    shown = {(row["text"].split(".")[0], row["label"]): mean for row, mean in zip(rows, means, strict=True)}
+    assert shown["two", "b"] == pytest.approx(3 * 1.0) and shown["two", "a"] > 2 * shown["one", "a"]
 
 
 def test_a_task_without_labels_refuses_it(tmp_path):
