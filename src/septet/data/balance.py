@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-FEW = 10  # rows of a label; below, a repeated row is learned by heart
 PLENTY = 2000  # rows of the rarest label; from there on, as many of each other label are enough to learn from
 
 
@@ -32,13 +31,6 @@ def factors(sizes: Mapping[str, float], options: Any) -> dict[str, float]:
 def remedy(counts: Mapping[str, int]) -> tuple[str, str]:
     """Return the setting that an imbalance calls for, and why, by the rows of the labels."""
     rare, least = min(counts.items(), key=lambda item: item[1])
-    most = max(counts.values())
-    if least < FEW:
-        return (
-            "task.class_weights: balanced",
-            f'"{rare}" has {least:,} rows, which would be learned by heart if they were shown {most / least:.0f} times an epoch; '
-            "more rows of it help most",
-        )
     if least >= PLENTY:
         return (
             "data.balance.sampling: under",
@@ -46,7 +38,7 @@ def remedy(counts: Mapping[str, int]) -> tuple[str, str]:
             "and the next one shows other rows",
         )
     return (
-        "data.balance.sampling: over",
-        f'the {least:,} rows of "{rare}" are shown {most / least:.0f} times an epoch, so that every update has some; '
-        "class weights would give few updates a large step",
+        "task.class_weights: balanced",
+        f'"{rare}" has {least:,} rows; weights gain as much as showing them {max(counts.values()) / least:.0f} times an epoch, '
+        "keep probabilities nearer to what they say, and no epoch is longer",
     )

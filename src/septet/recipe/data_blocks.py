@@ -93,7 +93,7 @@ class Balance(Block):
         "over: every label is shown as often as the most frequent one, its rows several times an epoch; under: as often as the rarest, other rows in each epoch; "
         "none: as the rows are.",
         why="every row is shown once an epoch",
-        change="rare labels matter as much as frequent ones (over; under where even the rarest has thousands of rows)",
+        change="rare labels matter as much as frequent ones (under, where even the rarest has thousands of rows; task.class_weights gain as much as over)",
     )
     cap: Count | None = key(
         None,
