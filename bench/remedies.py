@@ -42,6 +42,7 @@ LEARNING = [
     "train.threads=1",
 ]
 SCORED = 1000
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,9 @@ def answers(data: Data, variant: list[str], seed: int, work: Path, memory: Memor
     ):
         pass
     optimizer.masters.settle()
-    measured = Predictor(setup.model, setup.task, setup.processor).measure(setup.validation, setup.states.validation)
+    measured = Predictor(setup.model, setup.task, setup.processor).measure(
+        setup.validation, setup.states and setup.states.validation
+    )
     seen = {
         "rows": prepared.splits["train"]["rows"],
         "examples": len(setup.train),
@@ -290,13 +293,21 @@ def _kept(data: Data, name: str, variant: list[str], seeds: int, work: Path) -> 
 
 
 def _compared(data: Data, study: Study, answered: dict[str, list[tuple[Choices, dict[str, Any]]]]) -> dict[str, Any]:
+    # rows whose label some seed's training rows lack were asked of the other seeds alone
+    common = set.intersection(*(set(choices.rows.tolist()) for runs in answered.values() for choices, _ in runs))
+    answered = {
+        name: [(choices.take(np.flatnonzero(np.isin(choices.rows, list(common)))), seen) for choices, seen in runs]
+        for name, runs in answered.items()
+    }
     plain = [choices for choices, _ in answered[PLAIN]]
     variants = {}
     for name, runs in answered.items():
         ours = [choices for choices, _ in runs]
         variants[name] = {
             "seen": [seen for _, seen in runs],
-            "metrics": {metric: difference(metric, ours, plain).to_json() for metric in study.metrics},
+            "metrics": {
+                metric: difference(metric, ours, plain, resamples=RESAMPLES).to_json() for metric in study.metrics
+            },
         }
     return {"drawn": asdict(data), "seeds": len(plain), "variants": variants}
 
@@ -332,7 +343,7 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Measure what balancing and augmentation gain.")
     parser.add_argument("study", choices=[*STUDIES, "table"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=4.0)

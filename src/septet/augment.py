@@ -200,7 +200,7 @@ def _make(
     rows, schema = prepared.rows("train"), prepared.schema
     columns = [column for column in schema.texts if schema.keys[column] == "task.text"] or list(schema.texts)
     texts = [tuple(str(row[column]) for column in columns) for row in rows]
-    labels = [str(row[schema.label]) for row in rows]
+    labels = [str(row[schema.label or ""]) for row in rows]
     listen("note", text=f"data: making {recipe.data.augment.copies} variants of each of {len(rows):,} rows")
     held_out = {
         tuple(str(row[column]) for column in columns)

@@ -304,7 +304,7 @@ def _sample(draft: Draft, sample: Any) -> None:
         draft.keep("train", kept, reason="not sampled")
     for split, rows in list(draft.splits.items()):
         wanted = getattr(sample, split.split(".")[0], None)
-        if wanted is not None:
+        if sample is not None and wanted is not None:
             draft.keep(split, draw(len(rows), wanted, seed=sample.seed, split=split), reason="not sampled")
 
 

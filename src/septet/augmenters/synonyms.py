@@ -84,6 +84,12 @@ class _Vocabulary:
         self.lower = all(text == text.lower() for text in self.words.values())
         self.ids = {text: number for number, text in self.words.items()}
 
+    def neighbours(
+        self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[dict[Any, list[str]]]:
+        """Return of each text the words near those at some places."""
+        raise NotImplementedError
+
     def number(self, word: str) -> int | None:
         return self.ids.get(word.lower() if self.lower else word)
 

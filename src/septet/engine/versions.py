@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def _chance(seed: int, epoch: int, rows: np.ndarray, times: np.ndarray) -> np.nd
     return (word >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
-def _mixed(word: np.ndarray) -> np.ndarray:
+def _mixed(word: Any) -> Any:
     word = (word ^ (word >> np.uint64(30))) * _A
     word = (word ^ (word >> np.uint64(27))) * _B
     return word ^ (word >> np.uint64(31))
