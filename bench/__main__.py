@@ -1,4 +1,4 @@
-"""`python -m bench classify`, `quality`, `sft` and `data`; run from the repository's root. See README.md."""
+"""`python -m bench classify`, `quality`, `sft`, `data` and `label`; run from the repository's root. See README.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import classify, data, plot, quality, sft, sft_quality, table
+from bench import classify, data, label, plot, quality, sft, sft_quality, table
 from bench.jobs import RESULTS, WORK, SftTuning, Tuning
 from bench.launch import JobError
 from bench.rows import Wanted
@@ -77,6 +77,13 @@ def _data(chosen: argparse.Namespace) -> int:
     options = data.Options(chosen.rows, chosen.alone, chosen.repeats, chosen.work.resolve() / "data")
     result = data.measure(options, say)
     return _keep("data", result, data.text(result), chosen.results)
+
+
+def _label(chosen: argparse.Namespace) -> int:
+    folder = chosen.data
+    options = label.Options(folder / "train.csv.gz", folder / "test.csv.gz", chosen.work.resolve(), seeds=chosen.seeds)
+    result = label.measure(options, say)
+    return _keep(f"label-{folder.name}", result, label.text(result), chosen.results)
 
 
 def _keep(what: str, result: dict[str, Any], text: str, folder: Path, *, drawn: bool = False) -> int:
@@ -170,7 +177,15 @@ def _parser() -> argparse.ArgumentParser:
         help=f"that Septet reads by itself; 0: none (default: {DATA_ROWS_ALONE:,})",
     )
     tables.add_argument("--repeats", type=int, default=1, help="rounds over both sides (default: 1)")
-    does = {speed: _classify, scores: _quality, written: _sft, losses: _sft_quality, tables: _data}
+    picked = commands.add_parser("label", help="accuracy by rows labelled: `septet label` beside random picks")
+    picked.add_argument(
+        "--data",
+        type=Path,
+        default=Path("../shared/data/banking77"),
+        help="a folder with train.csv.gz and test.csv.gz, columns text and label (default: ../shared/data/banking77)",
+    )
+    picked.add_argument("--seeds", type=int, choices=range(2, 11), default=5, help="from 2 to 10 (default: 5)")
+    does = {speed: _classify, scores: _quality, written: _sft, losses: _sft_quality, tables: _data, picked: _label}
     for each, do in does.items():
         each.set_defaults(do=do)
         each.add_argument("--work", type=Path, default=WORK, help="where runs are made (default: runs/bench)")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         deploy,
         evaluate,
         init,
+        label,
         list,
         load,
         model_path,
@@ -47,6 +48,7 @@ __all__ = [
     "deploy",
     "evaluate",
     "init",
+    "label",
     "list",
     "load",
     "model_path",
@@ -60,7 +62,20 @@ __all__ = [
 ]
 
 # a verb is a file too (`septet/train.py`), and importing a file sets it as an attribute of the package: so the file can be called
-_VERBS = {"check", "deploy", "evaluate", "init", "monitor", "predict", "prepare", "run", "serve", "tokenizer", "train"}
+_VERBS = {
+    "check",
+    "deploy",
+    "evaluate",
+    "init",
+    "label",
+    "monitor",
+    "predict",
+    "prepare",
+    "run",
+    "serve",
+    "tokenizer",
+    "train",
+}
 
 
 class _Verb(ModuleType):

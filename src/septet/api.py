@@ -60,6 +60,61 @@ def tokenizer(
     return verb(data, out, text=text, kind=kind, size=size, lowercase=lowercase, chat=chat, force=force, listen=listen)
 
 
+def label(
+    data: str | Path,
+    *,
+    budget: int | None = None,
+    read: str | Path | None = None,
+    recipe: Source | None = None,
+    text: str | Sequence[str] = (),
+    label: str | None = None,
+    labels: Sequence[str] = (),
+    model: str | None = None,
+    known: str | Path | None = None,
+    out: str | Path | None = None,
+    new_labels: bool = False,
+    train: bool = False,
+    run: str | Path | None = None,
+    listen: Listen = quiet,
+) -> Any:
+    """Pick the rows of a file that are worth a label and write them on a sheet; with `read`, read the filled sheet back.
+
+    Args:
+        data: the rows to label: any table that can be read.
+        budget: rows to pick; 200 when no sheet is read.
+        read: the sheet that was filled in.
+        recipe: whose columns, labels and model are taken; its training rows count as labelled.
+        text: the column of text, or two; without a recipe.
+        label: the column to fill in; `label` without it.
+        labels: those that can be given; whatever is written without them.
+        model: that rows are compared by; the starter without it.
+        known: the table of labelled rows; `<data>.labelled.csv` without it.
+        out: the sheet to write; `<data>.sheet-N.csv` without it.
+        new_labels: take labels of a sheet that are not listed.
+        train: after reading, train with all labelled rows.
+        run: the run folder of that training.
+        listen: told of all progress.
+    """
+    from septet import journey
+
+    return journey.label(
+        data,
+        budget=budget,
+        read=read,
+        recipe=recipe,
+        text=(text,) if isinstance(text, str) else text,
+        label=label,
+        labels=labels,
+        model=model,
+        known=known,
+        out=out,
+        new_labels=new_labels,
+        training=train,
+        run=run,
+        listen=listen,
+    )
+
+
 def prepare(
     recipe: Source,
     *overrides: str,

@@ -21,7 +21,7 @@ from septet.data.sources import target_rows
 from septet.data.store import Prepared
 from septet.data.table import Stamp
 from septet.data.unusable import empty
-from septet.errors import SeptetError, UsageError
+from septet.errors import UsageError
 from septet.monitor import LOG_ENDINGS
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -75,6 +75,8 @@ def target(
     """
     if recipe.data.target is None:
         return None
+    from septet.model.tokens import local_folder
+    from septet.model.vectors import embed
     from septet.watch import target as watching
 
     rows, stamps = _target_rows(recipe, prepared)
@@ -93,7 +95,9 @@ def target(
     every = len(theirs)
     drawn = np.sort(np.random.default_rng(recipe.monitor.seed).permutation(every)[: watching.TARGET_ROWS])
     theirs = [theirs[i] for i in drawn]
-    vectors, how = _vectors(recipe, [text for text, _ in train] + [text for text, _ in theirs], listen=listen)
+    folder = local_folder(recipe) if recipe.model.architecture is None else None
+    both = [text for text, _ in (*train, *theirs)]
+    vectors, how = embed(both, folder, name=recipe.model.title, listen=listen)
     sides = [
         watching.Side([" ".join(text) for text, _ in side], [label for _, label in side], found)
         for side, found in ((train, vectors[: len(train)]), (theirs, vectors[len(train) :]))
@@ -167,31 +171,3 @@ def _texts(prepared: Prepared, rows: list[dict[str, Any]]) -> list[tuple[tuple[s
 def _distinct(rows: list[tuple[tuple[str, ...], str | None]]) -> list[tuple[tuple[str, ...], str | None]]:
     """Return rows with texts that differ, the first of equals: train's duplicates are dropped too."""
     return list({text: (text, label) for text, label in reversed(rows)}.values())[::-1]
-
-
-def _vectors(recipe: Recipe, texts: list[tuple[str, ...]], *, listen: Listen) -> tuple[np.ndarray, str]:
-    """Return (N, H) vectors of texts, and what made them: the recipe's model where it is at hand and reads texts, else TF-IDF."""
-    from septet.model.features import Features
-    from septet.model.tokens import local_folder
-
-    folder = local_folder(recipe) if recipe.model.architecture is None else None
-    if folder is not None:
-        try:
-            features = Features(folder)
-            return features.encode(
-                [text[0] if len(text) == 1 else text[:2] for text in texts], listen
-            ), recipe.model.title
-        except (SeptetError, OSError, ValueError, KeyError) as error:
-            listen("note", text=f"data.target is compared by TF-IDF: {recipe.model.title} cannot embed ({error})")
-    return _weighed_words([" ".join(text) for text in texts]), "TF-IDF"
-
-
-def _weighed_words(texts: list[str]) -> np.ndarray:
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    # letters within words: they need no language, and a text of unseen words still has some
-    words = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), min_df=2, sublinear_tf=True, max_features=50_000)
-    table = words.fit_transform([text[:2000] or " " for text in texts])
-    width = min(100, min(table.shape) - 1)
-    return TruncatedSVD(width, random_state=0).fit_transform(table).astype(np.float32)

@@ -128,6 +128,54 @@ def prepare(
         return PreparedResult(opened, prepared, shown)
 
 
+def label(
+    data: str | Path,
+    *,
+    budget: int | None = None,
+    read: str | Path | None = None,
+    recipe: Source | None = None,
+    text: Sequence[str] = (),
+    label: str | None = None,
+    labels: Sequence[str] = (),
+    model: str | None = None,
+    known: str | Path | None = None,
+    out: str | Path | None = None,
+    new_labels: bool = False,
+    training: bool = False,
+    run: str | Path | None = None,
+    listen: Listen = quiet,
+) -> Any:
+    """Pick rows that are worth a label, or read back a sheet of labels and, where asked, train with them; see `septet.label`.
+
+    Args:
+        training: after reading, train: the recipe with the labelled rows beside its own, or a recipe of defaults.
+        run: the run folder of that training.
+    """
+    from septet.label import label as verb
+    from septet.labelling.wanted import columns_of, train_override
+    from septet.recipe import Recipe
+
+    if training and read is None:
+        raise UsageError("There is nothing new to train with before a sheet is read.", hint="--read SHEET --train")
+    loaded = None if recipe is None else Recipe.load(recipe)
+    named = str(recipe) if isinstance(recipe, str | Path) else "RECIPE"
+    wanted = columns_of(
+        data, text=text, label=label, labels=labels, model=model, known=known, recipe=loaded, named=named
+    )
+    budget = 200 if budget is None and read is None else budget
+    result = verb(data, wanted, budget=budget, sheet=read, out=out, new_labels=new_labels, listen=listen)
+    if training:
+        texts = wanted.texts[0] if len(wanted.texts) == 1 else list(wanted.texts)
+        own = {
+            "data": {"train": str(wanted.known.resolve())},
+            "task": {"name": "classify", "text": texts, "label": wanted.label},
+            "model": wanted.model,
+        }
+        source, overrides = (own, []) if recipe is None else (recipe, [train_override(wanted)])
+        result.trained = train(source, overrides, run=run, listen=listen)
+    return result
+
+
 def check(
     source: Source,
     overrides: Sequence[str] = (),

@@ -23,6 +23,7 @@ LAYERS = [
     {"engine", "optimizers"},
     {
         "init",
+        "label",
         "tokenizer",
         "prepare",
         "check",

@@ -22,7 +22,7 @@ from septet.launch import launched
 
 # stage of the journey -> its verbs, in the order of the help
 STAGES = {
-    "Start": ("init", "tokenizer"),
+    "Start": ("init", "label", "tokenizer"),
     "The seven stages": ("prepare", "check", "train", "evaluate", "deploy", "predict", "chat", "serve", "monitor"),
     "All of them": ("run",),
     "Look up": ("list", "explain", "schema", "completion", "selftest"),

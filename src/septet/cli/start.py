@@ -1,4 +1,4 @@
-"""The verbs that come before a recipe: `init` and `tokenizer`."""
+"""The verbs that come before a recipe: `init`, `label` and `tokenizer`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,34 @@ def init(screen: Screen, data: str, text: tuple[str, ...], out: str | None, **op
         screen.json({"recipe": recipe, "out": out})
     else:
         click.echo(recipe if out is None else f"{found}\nwrote {out}\nnext: septet run {out}", nl=out is not None)
+
+
+@septet.command()
+@click.argument("data", metavar="DATA", shell_complete=complete.files)
+@click.option("--budget", type=click.IntRange(1), metavar="N", help="Rows to pick (200).")
+@click.option("--read", metavar="SHEET", shell_complete=complete.files, help="Read back a sheet that was filled in.")
+@click.option("--recipe", metavar="RECIPE", shell_complete=complete.recipes, help="Take its columns, labels and model.")
+@click.option("--text", multiple=True, metavar="COL", help="Column with the text; twice for a pair of texts.")
+@click.option("--label", metavar="COL", help="Column to fill in (label).")
+@click.option("--labels", metavar="A,B", help="The labels that can be given; any without it.")
+@click.option("--model", metavar="NAME", help="The model that rows are compared by (starter).")
+@click.option(
+    "--known", metavar="FILE", help="Where labelled rows are kept; DATA's name with .labelled.csv without it."
+)
+@click.option("-o", "--out", metavar="SHEET", help="The sheet to write; DATA's name with .sheet-N.csv without it.")
+@click.option("--new-labels", is_flag=True, help="Take labels of the sheet that are not listed.")
+@click.option("--train", "training", is_flag=True, help="With --read: train with all labelled rows.")
+@click.option("--run", metavar="DIR", help="The run folder of that training; a fresh one without it.")
+@shared_options
+@click.pass_obj
+def label(screen: Screen, data: str, labels: str | None, **options: Any) -> None:
+    """Pick the rows that are worth a label, write a sheet, read it back."""
+    from septet import journey
+
+    named = [each.strip() for each in (labels or "").split(",") if each.strip()]
+    with screen.progress() as listen:
+        result = journey.label(data, labels=named, listen=listen, **options)
+    screen.result(result)
 
 
 @septet.command()

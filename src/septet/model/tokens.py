@@ -28,11 +28,16 @@ def local_folder(recipe: Recipe) -> Path | None:
     name = model.name if model.architecture is None else model.tokenizer
     if name is None:
         return None
+    folder = here(recipe.expand(str(name)), model.revision, base=recipe.folder)
+    return folder if folder is not None and (folder / FILE).is_file() else None
+
+
+def here(name: str, revision: str | None = None, *, base: Path | None = None) -> Path | None:
+    """Return the folder of a model as recipes name it, if it is on this machine; a hub is asked for nothing."""
     try:
-        folder = _cached(recipe.expand(str(name)), model.revision, recipe.folder)
+        return _cached(name, revision, base)
     except SeptetError:
         return None  # the verbs that need the model say what is wrong with its name
-    return folder if folder is not None and (folder / FILE).is_file() else None
 
 
 def count_tokens(folder: Path, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
