@@ -110,6 +110,7 @@ def test_help_lists_the_verbs_in_the_order_of_the_journey(septet):
     verbs = [row for row in rows if row in cli.septet.commands]
     assert verbs == [
         "init",
+        "label",
         "tokenizer",
         "prepare",
         "check",
@@ -178,8 +179,13 @@ def test_a_verb_gets_recipe_overrides_and_options(septet, verb):
 @pytest.mark.parametrize(
     ("line", "name", "given", "options"),
     [
-        (["prepare", "r.yaml"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": None}),
-        (["prepare", "r.yaml", "--show", "3"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": 3}),
+        (["prepare", "r.yaml"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": None, "review": None}),
+        (
+            ["prepare", "r.yaml", "--show", "3"],
+            "prepare",
+            ("r.yaml", ()),
+            {"run": None, "code": (), "show": 3, "review": None},
+        ),
         (["check", "r.yaml", "a=1"], "check", ("r.yaml", ("a=1",)), {"run": None, "code": ()}),
         (
             ["run", "r.yaml"],

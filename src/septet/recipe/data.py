@@ -111,7 +111,7 @@ class Data(Block):
     doubtful: Doubtful = key(Doubtful(), "What becomes of rows whose label is likely wrong.")
     corrections: Text | None = key(
         None,
-        "A sheet of `septet prepare RECIPE --review`, filled in: `corrected` is the label a row gets, `verdict: drop` takes the row out.",
+        "A sheet of `septet prepare RECIPE --review FILE`, filled in: `corrected` is the label a row gets, `verdict: drop` takes the row out.",
         why="no sheet was filled in",
         change="someone has looked at the doubtful rows",
         example="review.csv",
