@@ -18,6 +18,7 @@ from septet.data.profile import spread
 from septet.data.rows import Rows
 from septet.data.schema import Schema
 from septet.data.sources import target_rows
+from septet.data.sql import is_database
 from septet.data.store import Prepared
 from septet.data.table import Stamp
 from septet.data.unusable import empty
@@ -119,7 +120,7 @@ def _target_rows(recipe: Recipe, prepared: Prepared) -> tuple[list[tuple[tuple[s
     """Return the texts and labels of `data.target`, cleaned as train was, and the files' stamps."""
     schema = prepared.schema
     paths = recipe.data.files("target")
-    if len(paths) == 1 and paths[0].endswith(LOG_ENDINGS):
+    if len(paths) == 1 and paths[0].endswith(LOG_ENDINGS) and not is_database(paths[0]):
         path = Path(recipe.path(paths[0]))
         rows, stamps = _logged(path, schema), [read_bytes(path)[1]]
     else:

@@ -12,6 +12,7 @@ from typing import Any
 
 from septet import registry
 from septet import resume as resumption
+from septet.data.sql import is_database, title
 from septet.errors import RunError, UsageError
 from septet.launch import launched
 from septet.progress import Listen
@@ -134,4 +135,6 @@ def _data_name(recipe: Recipe) -> str:
     if recipe.data.hub is not None:
         return recipe.data.hub.path.rstrip("/").split("/")[-1]
     files = recipe.data.files("train")
+    if files and is_database(files[0]):
+        return title(files[0])
     return Path(files[0]).name.split(".")[0] if files else "data"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from septet.data.balance import factors
+from septet.data.sql import hide
 from septet.data.store import Prepared
 from septet.engine.mixture import Mixture
 from septet.recipe import Recipe
@@ -91,7 +92,7 @@ class Mix:
             each.reshape(-1, len(self.names)).sum(1) for each in (by_stratum, mixture.sizes, mixture.shown)
         )
         facts = {
-            path: {"weight": weight, "examples": size, "shown": draws, "tokens": share}
+            hide(path): {"weight": weight, "examples": size, "shown": draws, "tokens": share}
             for (path, weight), size, draws, share in zip(
                 self.recipe.data.weighed().items(),
                 sizes.tolist(),

@@ -109,7 +109,7 @@ def predict(
 
     Args:
         folder: a run folder or a model folder.
-        source: a file, a folder or a list of these; `-` or a binary stream for lines; a table in memory.
+        source: a file, a folder, a table of a database, or a list of these; `-` or a binary stream for lines; a table in memory.
         out: a .csv, .tsv, .jsonl or .parquet file, or a text stream for JSON lines; None keeps the answers in memory.
         scores: also write the probability of every label.
         device: where the model runs; the CPU when None.
@@ -125,7 +125,7 @@ def predict(
 
     _check_out(source, out)
     model = predictor or Predictor.load(folder, device, code)
-    rows, columns, total = _rows(source, list(model.task.texts))
+    rows, columns, total = _rows(source, list(model.task.texts), listen=listen)
     names = _added(columns, ADDED[model.task.answers_with], scores=scores)
     found = Predicted(columns=list(names.values()), out=Path(out) if isinstance(out, (str, Path)) else None)
     started = time.perf_counter()
@@ -246,7 +246,9 @@ def _check_out(source: Any, out: Any) -> None:
 # ---- reading ----
 
 
-def _rows(source: Any, texts: list[str]) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
+def _rows(
+    source: Any, texts: list[str], *, listen: Listen = quiet
+) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
     """Return the rows, the names of their columns, and their number where it is known."""
     if source == STDIN if isinstance(source, str) else hasattr(source, "readline"):
         return _lines(_stdin() if isinstance(source, str) else source, texts, where="standard input")
@@ -256,6 +258,8 @@ def _rows(source: Any, texts: list[str]) -> tuple[Iterable[dict[str, Any]], list
     from septet.data.table import require_columns
 
     table = read(source)
+    for found in table.findings:
+        listen("finding", finding=found)
     require_columns(list(table.columns), dict.fromkeys(texts, "which the model reads"), where=table.name)
     names = list(table.columns)
     rows = (dict(zip(names, values, strict=True)) for values in zip(*table.columns.values(), strict=True))

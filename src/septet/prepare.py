@@ -48,8 +48,9 @@ from septet.data.schema import Schema
 from septet.data.sheet import Line, check_free, read_sheet
 from septet.data.sources import Source, content_stamp, find_sources, origins
 from septet.data.split import cut
+from septet.data.sql import hide
 from septet.data.store import Prepared
-from septet.data.unusable import book_unread, drop_unusable
+from septet.data.unusable import book_left_out, book_unread, drop_unusable
 from septet.errors import RecipeError
 from septet.mixing import book_labels
 from septet.page.data import write as write_page
@@ -185,7 +186,7 @@ def _read(
     recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source], reviewed: bool, listen: Listen
 ) -> _Raw:
     """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
-    splits, stamps, located, unread, surveys = {}, [], {}, {}, {}
+    splits, stamps, located, told, surveys = {}, [], {}, {}, {}
     of_train = np.zeros(0, dtype=np.int32)
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
@@ -197,7 +198,7 @@ def _read(
         if source.split == "train":
             of_train = origins(source, table)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
-        unread[source.split] = table.unread
+        told[source.split] = replace(table, columns={})
         surveys[source.split] = survey(table, schema.columns)
         stamps += [
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
@@ -206,7 +207,8 @@ def _read(
     draft = Draft(splits, schema, recipe.data.allow)
     for split, rows in splits.items():
         draft.ledger[split].read = len(rows)
-        book_unread(draft, split, unread[split])
+        book_unread(draft, split, told[split].unread)
+        book_left_out(draft, split, told[split])
     corrections: list[Line] = []
     if recipe.data.corrections is not None:
         corrections, read = read_sheet(Path(recipe.path(recipe.data.corrections)))
@@ -244,13 +246,15 @@ def _book_sources(draft: Draft, paths: list[str], read: np.ndarray) -> list[int]
         return None
     kept = read[draft.splits["train"].places]
     counts = zip(*(np.bincount(each, minlength=len(paths)).tolist() for each in (read, kept)), strict=True)
-    draft.ledger["train"].sources = {path: {"read": n, "kept": m} for path, (n, m) in zip(paths, counts, strict=True)}
+    draft.ledger["train"].sources = {
+        hide(path): {"read": n, "kept": m} for path, (n, m) in zip(paths, counts, strict=True)
+    }
     return kept.tolist()
 
 
 def _weighed(ledger: dict[str, Any], data: Any) -> dict[str, Any]:
     """Return the books with the weight of each source of train, where there are several or one has a weight."""
-    train, weights = ledger["train"], data.weighed()
+    train, weights = ledger["train"], {hide(path): weight for path, weight in data.weighed().items()}
     if len(weights) < 2 and not data.weights:
         return ledger
     whole = {"read": train["read"], "kept": train["kept"]}

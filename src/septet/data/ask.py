@@ -13,6 +13,7 @@ from typing import Any
 from septet import registry
 from septet.data.clean import Cleaning
 from septet.data.schema import Schema
+from septet.data.sql import hide
 from septet.data.table import Table
 from septet.errors import SeptetError, UsageError
 
@@ -80,16 +81,23 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         del data["doubtful"]
     elif recipe.data.doubtful.features != "tfidf":  # the rows that are found depend on what embeds them
         data["judge"] = [recipe.model.name, recipe.model.revision, recipe.model.max_length]
-    if recipe.data.corrections is None:
-        del data["corrections"]  # younger than data that were prepared without it
-    if data["documents"] is None:
-        del data["documents"]  # younger than data that were prepared without it
+    for younger in ("corrections", "documents", "sheet"):
+        if data[younger] is None:
+            del data[younger]  # younger than data that were prepared without it
+    data |= {split: _without_passwords(data[split]) for split in ("train", "validation", "test")}
     reads = [task.name, _sha256(task.name)]  # such a task looks at the rows, with code that may change
     if schema is None:
         return [data, recipe.task.model_dump(mode="json"), reads]
     data["clean"]["whitespace"] = Cleaning.of(recipe.data.clean, layout=schema.layout).whitespace
     own = [reads] if hasattr(task, "problems") else []
     return [data, *schema.facts, getattr(recipe.task, "labels", None), *own]
+
+
+def _without_passwords(value: Any) -> Any:
+    """Return the paths of a split as a hash may hold them."""
+    if isinstance(value, dict):
+        return {name: _without_passwords(each) for name, each in value.items()}
+    return [hide(each) for each in value] if isinstance(value, list) else value if value is None else hide(value)
 
 
 def _sha256(name: str) -> str | None:

@@ -14,8 +14,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from septet.data.arrow import saved_files
 from septet.data.table import Stamp
 from septet.errors import DataError, RecipeError, UsageError
+from septet.recipe.write import redact
 
 FORMATS = {
     ".csv": "csv",
@@ -27,6 +29,12 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
 }
 PACKED = (".gz", ".xz", ".zst")
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -58,13 +66,13 @@ def find_files(source: str | Path | Sequence[str | Path], *, plain: bool = False
     text = str(source)  # type: ignore[arg-type]
     if "://" in text:
         raise UsageError(
-            "Data are read from files on this machine.",
-            received=text,
+            "Data are read from files on this machine, and from SQLite and PostgreSQL.",
+            received=redact(text),
             hint="download it first, or name a hub data set: data.hub: {path: owner/name}",
         )
     path = Path(text).expanduser()
     if path.is_dir():
-        return _folder(path, plain=plain)
+        return saved_files(path) or _folder(path, plain=plain)
     if path.exists():
         return [path]
     if "*" in path.name and path.parent.is_dir():
@@ -86,8 +94,7 @@ def format_of(path: Path, *, plain: bool = False) -> str:
     ending = _ending(path)
     name = "text" if plain and ending == ".txt" else FORMATS.get(ending)
     if name is None:
-        excel = ending in (".xlsx", ".xls", ".ods")
-        hint = "save the sheet as CSV (UTF-8)" if excel else "data.format: csv   (or tsv, json, jsonl, parquet, text)"
+        hint = "data.format: csv   (or tsv, json, jsonl, parquet, arrow, excel, text)"
         raise RecipeError(
             "The file's ending does not say its format.", where=shown(path), received=path.name, hint=hint
         )
@@ -98,7 +105,7 @@ def read_bytes(path: Path) -> tuple[bytes, Stamp]:
     """Return a file's bytes, unpacked when it is gzip, xz or zstd, and its stamp (taken before reading).
 
     Raises:
-        DataError: the file is empty, damaged, an archive, or unpacks to far more than real data do.
+        DataError: the file is empty, damaged, or unpacks to far more than real data do.
     """
     status = path.stat()
     raw = path.read_bytes()
@@ -108,12 +115,6 @@ def read_bytes(path: Path) -> tuple[bytes, Stamp]:
     packing = next((name for magic, name in MAGIC.items() if raw.startswith(magic)), None)
     if packing is not None:
         raw = _unpack(raw, path, packing=packing)
-    if raw[:4] == b"PK\x03\x04":
-        raise DataError(
-            "The file is a zip archive or a spreadsheet, not a table of text.",
-            where=shown(path),
-            hint="unpack it, or save the sheet as CSV (UTF-8)",
-        )
     return raw, stamp
 
 
@@ -165,10 +166,10 @@ def _folder(folder: Path, *, plain: bool) -> list[Path]:
     found = [
         p
         for p in sorted(folder.iterdir())
-        if p.is_file() and p.name[0] not in "._" and _ending(p) in FORMATS and (plain or _ending(p) != ".txt")
+        if p.is_file() and p.name[0] not in "._~" and _ending(p) in FORMATS and (plain or _ending(p) != ".txt")
     ]
     if not found:
-        kinds = "csv, tsv, json, jsonl, parquet" + (", txt" if plain else "")
+        kinds = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods" + (", txt" if plain else "")
         raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder))
     splits = {
         _SPLITS[word]

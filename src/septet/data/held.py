@@ -15,6 +15,7 @@ from septet.data.clean import Cleaning, clean_rows
 from septet.data.read import Reading, read
 from septet.data.rows import Rows, row_ids
 from septet.data.schema import Schema
+from septet.data.sql import hide, is_database, title
 from septet.data.store import ROW, Prepared
 from septet.data.unusable import empty, malformed, unlabelled
 from septet.errors import DataError
@@ -75,22 +76,22 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
         DataError: it cannot be read, or no row can be scored.
     """
     schema, task = prepared.schema, task_of(recipe, prepared.located)
-    name = Path(source).name if isinstance(source, (str, Path)) else "data"
+    name = title(source) if is_database(source) else Path(source).name if isinstance(source, (str, Path)) else "data"
     data = recipe.data
-    reading = Reading("auto", data.encoding, data.delimiter, reads_documents(recipe), data.documents)
+    reading = Reading("auto", data.encoding, data.delimiter, reads_documents(recipe), data.documents, data.sheet)
     rows = schema.extract(read(source, reading=reading, name=name), without_group=True)
     clean_rows(rows, Cleaning.of(recipe.data.clean, layout=schema.layout), classes=schema.classes)
     rows, dropped = _scorable(rows, schema, task)
     if not len(rows):
         raise DataError(
             f"No row {'has both a text and a label' if schema.classes else 'can be read'}.",
-            where=str(source),
+            where=hide(str(source)),
             received=", ".join(f"{n:,} {reason}" for reason, n in dropped.items()),
             hint=f"columns: {', '.join(schema.columns)}",
         )
     found = [{ROW: row, **record} for row, record in zip(row_ids(rows), schema.records(rows), strict=True)]
     taken = {*prepared.splits, TRAIN_SAMPLE}
-    held = Held(f"{name} (file)" if name in taken else name, "on", found, str(source) if name != "data" else name)
+    held = Held(f"{name} (file)" if name in taken else name, "on", found, hide(str(source)) if name != "data" else name)
     held.dropped = dropped
     return _counted(held, prepared)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from septet.errors import DataError
 
+MAGIC = b"PAR1"
+
 
 def parse(raw: bytes, name: str, *, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
     """Return the columns of a Parquet file; only those named where all of them are there.

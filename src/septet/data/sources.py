@@ -1,16 +1,17 @@
-"""Where each split comes from: files, a hub data set, or a table in memory."""
+"""Where each split comes from: files, a database, a hub data set, or a table in memory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from septet.data import sql
 from septet.data.ask import reads_documents
 from septet.data.draft import is_test
 from septet.data.files import find_files, format_of
@@ -27,13 +28,13 @@ IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a ta
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One split's source: `paths` (`plain`: of which `.txt` is plain text), a `table` in memory, or the split `hub_split` at `hub`.
+    """One split's source: `paths` and queries of databases (`plain`: of which `.txt` is plain text), a `table` in memory, or the split `hub_split` at `hub`.
 
     `given` says of each path which of the recipe's it was found by: a folder or a pattern names several files.
     """
 
     split: str
-    paths: tuple[Path, ...] = ()
+    paths: tuple[Path | sql.Query, ...] = ()
     given: tuple[int, ...] = ()
     plain: bool = False
     table: Any = None
@@ -45,7 +46,7 @@ class Source:
         """What names the source without opening it; part of the key under which prepared data are found again."""
         if self.hub is not None:
             return [f"hub {self.hub} {self.hub_split}"]
-        return ["memory"] if self.table is not None else [str(path.resolve()) for path in self.paths]
+        return ["memory"] if self.table is not None else [_address(path) for path in self.paths]
 
     def load(self, recipe: Any, schema: Schema | None) -> Table:
         """Return the table, every column of it without a schema; only train must have the group column."""
@@ -61,10 +62,7 @@ class Source:
             )
         if self.table is not None:
             return read(self.table, columns=everything, name=self.split)
-        data = recipe.data
-        lenient = UNREADABLE in data.allow
-        reading = Reading(data.format, data.encoding, data.delimiter, self.plain, data.documents, lenient)
-        return read(list(self.paths), reading=reading, columns=everything)
+        return read(list(self.paths), reading=_reading(recipe.data, plain=self.plain), columns=everything)
 
 
 def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[Source]:
@@ -98,6 +96,7 @@ def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[S
         raise UsageError("There are no rows to train on.", hint="data.train: FILE, or tables={'train': …} from Python")
     _check_sample(data.sample, set(found))
     _check_documents(data, found.values())
+    _check_sheet(data, found.values())
     return sorted(found.values(), key=lambda s: (is_test(s.split), s.split != "train"))
 
 
@@ -110,11 +109,7 @@ def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp]]:
     """
     source = _from_files("target", recipe.data.target, recipe=recipe, plain=reads_documents(recipe))
     needed = {column: f"{schema.keys[column]}, for data.target" for column in schema.required}
-    data = recipe.data
-    reading = Reading(
-        data.format, data.encoding, data.delimiter, source.plain, data.documents, UNREADABLE in data.allow
-    )
-    table = read(list(source.paths), reading=reading)
+    table = read(list(source.paths), reading=_reading(recipe.data, plain=source.plain))
     require_columns(list(table.columns), needed, where=table.name)
     for column in schema.texts:
         table.columns.setdefault(column, [None] * len(table))
@@ -128,7 +123,8 @@ def origins(source: Source, table: Table) -> np.ndarray:
     if not source.paths:
         return np.zeros(len(table), dtype=np.int32)
     starts = [*(part.start for part in table.parts), len(table)]
-    return np.repeat(np.array(source.given, dtype=np.int32), np.diff(starts))
+    given = [source.given[part.source] for part in table.parts]
+    return np.repeat(np.array(given, dtype=np.int32), np.diff(starts))
 
 
 def content_stamp(split: str, rows: Rows) -> Stamp:
@@ -150,8 +146,24 @@ def _from_files(split: str, value: Any, *, recipe: Any, plain: bool) -> Source:
         raise UsageError(
             f"The recipe's {split} rows were a table in memory.", hint=f"give them again: tables={{'{split}': table}}"
         )
-    found = [(path, i) for i, name in enumerate(names) for path in find_files(recipe.path(name), plain=plain)]
+    found = [(path, i) for i, name in enumerate(names) for path in _paths(name, recipe, plain=plain)]
     return Source(split, tuple(path for path, _ in found), tuple(i for _, i in found), plain)
+
+
+def _reading(data: Any, *, plain: bool) -> Reading:
+    lenient = UNREADABLE in data.allow
+    return Reading(data.format, data.encoding, data.delimiter, plain, data.documents, data.sheet, lenient)
+
+
+def _paths(name: str, recipe: Any, *, plain: bool) -> Sequence[Path | sql.Query]:
+    """Return the files that a path of the recipe names, or its query."""
+    if sql.is_database(name):
+        return [sql.Query.of(name, folder=recipe.folder)]
+    return find_files(recipe.path(name), plain=plain)
+
+
+def _address(path: Path | sql.Query) -> str:
+    return path.address if isinstance(path, sql.Query) else str(path.resolve())
 
 
 def _hub_path(recipe: Any) -> str:
@@ -173,10 +185,21 @@ def _check_sample(sample: Any, given: set[str]) -> None:
 def _check_documents(data: Any, sources: Iterable[Source]) -> None:
     if data.documents is None:
         return
-    files = [(path, source.plain) for source in sources for path in source.paths]
+    files = [(path, source.plain) for source in sources for path in source.paths if isinstance(path, Path)]
     if not any(data.format == "text" or format_of(path, plain=plain) == "text" for path, plain in files):
         raise RecipeError(
             "data.documents would be ignored: no plain text is read.",
             received=data.documents,
             hint="remove data.documents; or data.format: text, where the files are plain text",
+        )
+
+
+def _check_sheet(data: Any, sources: Iterable[Source]) -> None:
+    if data.sheet is None or data.format == "excel":
+        return
+    if all(not isinstance(path, Path) or format_of(path) != "excel" for source in sources for path in source.paths):
+        raise RecipeError(
+            "data.sheet would be ignored: no spreadsheet is read.",
+            received=data.sheet,
+            hint="remove data.sheet; or data.format: excel, where the files are spreadsheets",
         )

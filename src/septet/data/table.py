@@ -7,20 +7,23 @@ Every reader returns a `Table`. Values are kept as the source has them (text sta
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from septet.errors import DataError, RecipeError
 from septet.registry import suggest
+from septet.report import Finding
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What identifies one raw file: enough to see later, without opening it, that it is unchanged.
 
-    A remote data set has `hf://…` for a path: what was read once is used again until its prepared folder is removed.
+    A remote data set has `hf://…` for a path: what was read once is used again until its prepared folder is removed. A database has `sql:…`, and
+    is never known to be unchanged without reading it.
     """
 
     path: str
@@ -32,6 +35,8 @@ class Stamp:
         """Whether the file still has the size and the time it had when it was read."""
         if self.path.startswith("hf://"):
             return True
+        if self.path.startswith("sql:"):
+            return False
         try:
             now = Path(self.path).stat()
         except OSError:
@@ -41,11 +46,16 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of one file in a table: `start` is the index of its first row, `lines` the line each row begins on."""
+    """The rows of one file in a table: `start` is the index of its first row, `lines` the line each row begins on.
+
+    `unit` is what messages call such a line: a spreadsheet has rows. `source` is the place of what it was read from among the sources of the table.
+    """
 
     name: str
     start: int
     lines: Sequence[int] | None = None
+    unit: str = "line"
+    source: int = 0
 
 
 @dataclass(slots=True)
@@ -57,12 +67,16 @@ class Table:
         parts: the files (or the one in-memory table) the rows came from, in order.
         stamps: the raw files, for the manifest; empty for a table in memory.
         unread: what is wrong with lines that were left out; see `Reading.lenient`.
+        left_out: rows that were left out for another reason, by reason.
+        findings: what is to be told of how the files were read.
     """
 
     columns: dict[str, list[Any]]
     parts: list[Part]
     stamps: list[Stamp] = field(default_factory=list)
     unread: list[DataError] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -76,7 +90,7 @@ class Table:
         """Return the place of a row, such as `tickets.csv line 17`."""
         part = self.parts[bisect.bisect_right([p.start for p in self.parts], index) - 1]
         own = index - part.start
-        return f"{part.name} row {own + 1}" if part.lines is None else f"{part.name} line {part.lines[own]}"
+        return f"{part.name} row {own + 1}" if part.lines is None else f"{part.name} {part.unit} {part.lines[own]}"
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows as dicts."""
@@ -105,17 +119,22 @@ def require_columns(present: Sequence[str], wanted: dict[str, str], *, where: st
 
 
 def concatenate(tables: Sequence[Table]) -> Table:
-    """Return one table with the rows of all; a column that a table lacks is None there."""
+    """Return one table with the rows of all; a column that a table lacks is None there. Each is a source of the whole."""
     if len(tables) == 1:
         return tables[0]
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    parts: list[Part] = []
+    whole = Table(columns, [])
+    left_out: Counter[str] = Counter()
     rows = 0
-    for table in tables:
-        parts += [Part(part.name, rows + part.start, part.lines) for part in table.parts]
+    for source, table in enumerate(tables):
+        whole.parts += [replace(part, start=rows + part.start, source=source) for part in table.parts]
         rows += len(table)
         for name in names:
             columns[name] += table.columns.get(name) or [None] * len(table)
-    stamps = [stamp for table in tables for stamp in table.stamps]
-    return Table(columns, parts, stamps, [error for table in tables for error in table.unread])
+        whole.stamps += table.stamps
+        whole.unread += table.unread
+        whole.findings += table.findings
+        left_out.update(table.left_out)
+    whole.left_out = dict(left_out)
+    return whole

@@ -13,6 +13,7 @@ from septet.data.draft import Draft, join_places, share
 from septet.data.jsonl import UNREADABLE
 from septet.data.rows import Rows
 from septet.data.schema import Schema
+from septet.data.table import Table
 from septet.errors import DataError
 
 REASONS, KEPT_REASONS = 5, 50  # reasons named in a message, and in its evidence
@@ -38,6 +39,17 @@ def book_unread(draft: Draft, split: str, errors: Sequence[DataError]) -> None:
             "places": places,
         },
     )
+
+
+def book_left_out(draft: Draft, split: str, table: Table) -> None:
+    """Book rows of a split's files that were left out while they were read, and tell what was found then."""
+    for reason, rows in table.left_out.items():
+        draft.ledger[split].read += rows
+        draft.ledger.drop(split, reason, rows=rows)
+    for found in table.findings:
+        draft.find(
+            found.slug, found.level, message=found.message, fix=found.fix, evidence={"split": split, **found.evidence}
+        )
 
 
 def drop_unusable(draft: Draft, task: Any) -> None:

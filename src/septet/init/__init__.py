@@ -40,7 +40,7 @@ def init(
     out: str | Path | None = None,
     force: bool = False,
 ) -> str:
-    """Return a commented recipe for a data file or folder; write it to `out` if that is given.
+    """Return a commented recipe for a data file, a folder or the table of a database; write it to `out` if that is given.
 
     Args:
         task: `classify`, `generate` or `pretrain`; guessed when None.
@@ -64,11 +64,11 @@ def init(
     texts = [text] if isinstance(text, str) else list(text or ())
     task = _asked(task, {"text": texts, "label": label, "prompt": prompt, "answer": answer})
     named = [name for name in (*texts, label, prompt, answer) if name is not None]
-    seen = look_at(Path(data), table=bool(named), text=task == "pretrain")
+    seen = look_at(data, table=bool(named), text=task == "pretrain")
     for name in named:
         if name not in seen.columns:
             near = suggest(name, list(seen.columns)) or f"the columns are {', '.join(seen.columns)}"
-            raise UsageError(f"There is no column {name!r}.", where=str(seen.splits["train"]), hint=near)
+            raise UsageError(f"There is no column {name!r}.", where=seen.table.name, hint=near)
     if task == "classify":
         plan = _classify.plan(seen, texts=texts, label=label)
     elif task == "generate":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from septet.data import documents
+from septet.data import documents, sql
+from septet.data.arrow import saved_splits
 from septet.data.files import PACKED, find_files, format_of
 from septet.data.read import Reading, read
 from septet.data.table import Table
@@ -25,20 +26,21 @@ class Seen:
     """The data as they are.
 
     Args:
-        splits: split -> its file or folder, train always.
+        splits: split -> its file or folder, or the address of a database; train always.
         table: of train; of plain text its documents, in the one column `text`.
         plain: whether train is plain text.
         unnamed: whether the name of the file does not say so.
     """
 
-    splits: dict[str, Path]
+    splits: Mapping[str, Path | str]
     table: Table
     plain: bool = False
     unnamed: bool = False
 
     @property
     def name(self) -> str:
-        return self.splits["train"].name
+        train = self.splits["train"]
+        return train.name if isinstance(train, Path) else sql.title(train)
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -50,7 +52,7 @@ class Seen:
         return len(texts) if cut is None else sum(len(documents.parse(text, cut)[1]) for text in texts)
 
 
-def look_at(data: Path, *, table: bool = False, text: bool = False) -> Seen:
+def look_at(data: str | Path, *, table: bool = False, text: bool = False) -> Seen:
     """Return what is seen of data.
 
     Args:
@@ -61,7 +63,9 @@ def look_at(data: Path, *, table: bool = False, text: bool = False) -> Seen:
         UsageError: there are no such data.
         DataError: they cannot be read.
     """
-    splits = find_splits(data)
+    if isinstance(data, str) and sql.is_database(data):
+        return Seen({"train": data}, read(data))
+    splits = find_splits(Path(data))
     source = splits["train"]
     if not table and _has_text_only(source):
         return Seen(splits, read(source, reading=Reading(plain=True)), plain=True)
@@ -76,7 +80,12 @@ def look_at(data: Path, *, table: bool = False, text: bool = False) -> Seen:
 def find_splits(data: Path) -> dict[str, Path]:
     """Return the files of a folder by split, where their names tell; else the data as train."""
     if data.is_dir():
+        saved = saved_splits(data)
         found: dict[str, Path] = {}
+        for split, stems in SPLIT_FILES.items():
+            found.update((split, saved[stem]) for stem in reversed(stems) if stem in saved)
+        if "train" in found:
+            return found
         for split, stems in SPLIT_FILES.items():
             for path in sorted(data.iterdir()):
                 if path.is_file() and re.split(r"[._-]", path.name.lower())[0] in stems:

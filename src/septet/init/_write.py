@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from septet.data import sql
 from septet.init._plan import Plan
 from septet.init._seen import Seen
 from septet.recipe.write import flow
@@ -16,6 +17,7 @@ GROUP_NAMES = re.compile(
 # weights, gradients and AdamW's two averages in fp32, beside the stored weights
 BYTES_PER_STORED_BYTE = 4
 MEMORY_SHARE = 0.6
+SECRET_FROM = "PGPASSWORD"  # noqa: S105  (a name: the variable that a drafted recipe takes a password from)
 
 
 def written(seen: Seen, plan: Plan, *, base: Path, model: str | None) -> str:
@@ -26,7 +28,7 @@ def written(seen: Seen, plan: Plan, *, base: Path, model: str | None) -> str:
         model: what was asked for; the plan's own when None.
     """
     lines = [f"# A starter recipe for {seen.name}: {plan.counted}. What a key means: septet explain KEY"]
-    lines += [f"# {note}" for note in plan.notes]
+    lines += [f"# {note}" for note in [*_reading(seen), *plan.notes]]
     lines += ["data:", *_data(seen, plan, base)]
     lines += ["", "task:", f"  name: {plan.task}  # why: {plan.why}", *plan.keys]
     name = model or plan.model
@@ -37,6 +39,15 @@ def written(seen: Seen, plan: Plan, *, base: Path, model: str | None) -> str:
         "# Everything else is derived when it is needed, and written with its reason to recipe.yaml of the run folder.",
     ]
     return "\n".join(map(_printable, lines)) + "\n"
+
+
+def _reading(seen: Seen) -> list[str]:
+    """Return what the reader of the rows told, and where a password is expected."""
+    train = seen.splits["train"]
+    told = [f"{found.message} {found.fix}" for found in seen.table.findings]
+    if isinstance(train, str) and ":***@" in sql.hide(train):
+        told.append(f"The password of the database is read from the environment: export {SECRET_FROM}=…")
+    return told
 
 
 def _printable(line: str) -> str:
@@ -73,10 +84,19 @@ def _groups(name: str, num_distinct: int, plan: Plan) -> bool:
     return GROUP_NAMES.search(name) is not None and 1 < num_distinct < plan.rows and name not in plan.used
 
 
-def _relative(path: Path, base: Path) -> str:
-    """Return a path as the recipe gives it: relative to the recipe where it lies below it or beside it."""
+def _relative(path: Path | str, base: Path) -> str:
+    """Return a path as the recipe gives it: relative to the recipe where it lies below it or beside it; a database without its password."""
+    if isinstance(path, str):
+        return _database(path, base)
     shown = os.path.relpath(path.resolve(), base)
     return str(path.resolve()) if shown.startswith("../..") else shown
+
+
+def _database(source: str, base: Path) -> str:
+    address, mark, text = source.partition("#")
+    if address.startswith("sqlite:///") and "${" not in address:
+        return f"sqlite:///{_relative(Path(address.removeprefix('sqlite:///')).expanduser(), base)}{mark}{text}"
+    return sql.hide(address).replace(":***@", f":${{{SECRET_FROM}}}@") + mark + text
 
 
 def _model_why(model: str | None, about: str) -> str:

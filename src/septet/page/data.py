@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from septet.data import sql
 from septet.data.sources import IN_MEMORY
 from septet.page import words
 from septet.page.html import Html, join, table, tag
@@ -173,6 +174,8 @@ def data_name(recipe: Recipe) -> str:
     first = data.train if isinstance(data.train, str) else (data.train or ["data"])[0]
     if first == IN_MEMORY:
         return "a table in memory"
+    if sql.is_database(first):
+        return sql.title(first)
     path = Path(first)
     stem = path.name.split(".")[0]
     return path.parent.name if stem in ("train", "data") and path.parent.name else stem

@@ -31,7 +31,7 @@ class Data(Block):
     )
     train: Files | None = key(
         None,
-        "File, folder or list of these with the rows to learn from.",
+        "File, folder, table or query of a database (sqlite:///shop.db#tickets, postgresql://user:${PGPASSWORD}@host/shop#SELECT …), or list of these with the rows to learn from.",
         why="the rows come from data.hub",
         example="train.csv",
     )
@@ -65,10 +65,10 @@ class Data(Block):
         why="the rows come from files",
         example={"path": "stanfordnlp/sst2"},
     )
-    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "text"] = key(
+    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "excel", "text"] = key(
         "auto",
         "File format; text is plain text, cut into documents.",
-        why="the file name tells",
+        why="the content or the file name tells",
         change="names have no or a wrong ending",
     )
     documents: Literal["file", "line", "paragraph", "page"] | None = key(
@@ -87,6 +87,13 @@ class Data(Block):
     )
     delimiter: Text | None = key(
         None, "Column separator of CSV files.", why="a comma, or a tab in TSV files", example=";", max_length=1
+    )
+    sheet: Text | None = key(
+        None,
+        "Sheet of Excel and OpenDocument files that holds the rows.",
+        why="the first sheet that holds any",
+        change="a file has several sheets",
+        example="Tickets",
     )
     split: Split = key(Split(), "How splits that are not given are cut from train.")
     sample: Sample | None = key(

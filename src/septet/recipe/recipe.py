@@ -10,19 +10,18 @@ Data paths and `${VAR}` are resolved when they are used (`path`, `expand`), so t
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from septet.errors import RecipeError, UsageError
+from septet.errors import UsageError
 from septet.recipe import schema, write
 from septet.recipe.after import Deploy, Evaluate, Monitor, RunFolder, Serve
 from septet.recipe.data import MEMORY, Data
 from septet.recipe.draft import COMMAND_LINE, Draft, read
+from septet.recipe.environment import expand
 from septet.recipe.explain import explain
 from septet.recipe.model import Model
 from septet.recipe.train import Train
@@ -30,8 +29,6 @@ from septet.recipe.validate import validate
 
 SET_IN_RECIPE = "set in the recipe"
 SET_BY_OVERRIDE = f"set on the {COMMAND_LINE}"
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 class Recipe:
@@ -113,19 +110,7 @@ class Recipe:
         Raises:
             RecipeError: a variable is not set and has no default.
         """
-
-        def value(match: re.Match[str]) -> str:
-            name, default = match[1], match[2]
-            found = os.environ.get(name) or default
-            if found is None:
-                raise RecipeError(
-                    f"The environment variable {name} is not set.",
-                    where=f"the recipe's {match[0]}",
-                    hint=f"export {name}=…, or ${{{name}:-default}} in the recipe",
-                )
-            return found
-
-        return _VARIABLE.sub(value, text)
+        return expand(text)
 
     def filled(self, values: Mapping[str, tuple[Any, str]]) -> Recipe:
         """Return a copy in which each dotted path that is still auto has its derived value and reason."""

@@ -1,0 +1,191 @@
+"""Spreadsheets (.xlsx, .xlsm, .xls, .ods): one sheet, its first row that is not blank the header, each cell as the text a user sees.
+
+Read by `python-calamine` (extra `excel`). A formula gives its stored value. Dates are written as ISO dates; numbers as Excel shows them without a
+format: 15 digits, no `.0`; currency signs, percents and other formats of cells are not known. Blank rows are left out and counted. Of merged
+cells only the first has the value. Left out: macros, pictures, comments; nothing of a file is run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import zipfile
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from septet.data.files import FREE_BYTES, RATIO
+from septet.data.table import Part, Table
+from septet.errors import DataError, MissingExtraError, RecipeError
+from septet.registry import suggest
+from septet.report import Finding
+
+EXACT = 10**15  # a whole number up to here is shown digit by digit
+BLANK = "blank row"
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_PARTS = (
+    b"xl/workbook",
+    b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet",
+)  # of the zip's first entries and list
+
+
+def is_spreadsheet(raw: bytes) -> bool:
+    """Whether bytes are those of a spreadsheet: Excel's older container, or a zip with a workbook in it."""
+    return raw.startswith(_OLE) or (raw.startswith(b"PK\x03\x04") and any(part in raw for part in _PARTS))
+
+
+def parse(raw: bytes, name: str, *, sheet: str | None = None) -> Table:
+    """Return the table of a sheet.
+
+    Args:
+        sheet: its name; None: the first one that holds anything, and where others do too, a finding says so.
+
+    Raises:
+        MissingExtraError: `python-calamine` is not installed.
+        RecipeError: there is no such sheet.
+        DataError: the file is damaged, has a password, or the sheet holds no table.
+    """
+    _check_size(raw, name)
+    found = _sheets(raw, name, only=sheet)
+    if sheet is None and not any(found.values()):
+        raise DataError("The spreadsheet holds no rows.", where=name, received=list(found))
+    chosen = sheet if sheet is not None else next(each for each, rows in found.items() if rows)
+    filled = [each for each, rows in found.items() if rows]
+    label = f"{name} [{chosen}]" if len(found) > 1 or sheet is not None else name
+    table = _table(found[chosen], label)
+    if sheet is None and len(filled) > 1:
+        table.findings.append(_unread(name, chosen, filled))
+    return table
+
+
+def as_shown(value: Any) -> str | None:
+    """Return a cell as text; None where it is empty."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, (int, float)):
+        return str(int(value)) if value == int(value) and abs(value) < EXACT else f"{value:.15g}"
+    if isinstance(value, datetime.datetime):
+        midnight = value.time() == datetime.time()
+        return value.date().isoformat() if midnight else value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, datetime.time):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, datetime.timedelta):
+        seconds = round(value.total_seconds())
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return str(value)  # a date
+
+
+def _check_size(raw: bytes, name: str) -> None:
+    """Refuse a zip that unpacks to far more than real sheets do."""
+    if not raw.startswith(b"PK"):
+        return
+    try:
+        unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(raw)).infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise DataError(
+            "The spreadsheet is damaged or cut short.", where=name, hint="copy or download it again"
+        ) from None
+    if unpacked > max(FREE_BYTES, RATIO * len(raw)):
+        raise DataError(
+            f"The spreadsheet unpacks to more than {RATIO} times its size; that is no real sheet.",
+            where=name,
+            hint="save it as CSV (UTF-8) if you trust it",
+        )
+
+
+def _sheets(raw: bytes, name: str, *, only: str | None) -> dict[str, list[tuple[int, list[str | None]]]]:
+    """Return the rows of each sheet that has cells, with their numbers; of the one that is wanted, or of all."""
+    try:
+        import python_calamine as calamine
+    except ImportError:
+        raise MissingExtraError("python-calamine", "excel", "Reading a spreadsheet") from None
+    try:
+        book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(raw))
+        names = [each.name for each in book.sheets_metadata if each.typ == calamine.SheetTypeEnum.WorkSheet]
+        if only is not None and only not in names:
+            raise RecipeError(
+                "There is no such sheet (data.sheet).",
+                where=name,
+                received=only,
+                hint=suggest(only, names) or f"its sheets: {', '.join(names)}",
+            )
+        wanted = names if only is None else [only]
+        return {each: _rows(book.get_sheet_by_name(each).iter_rows()) for each in wanted}
+    except calamine.PasswordError:
+        raise DataError(
+            "The spreadsheet has a password.", where=name, hint="save it without one, or as CSV (UTF-8)"
+        ) from None
+    except (calamine.CalamineError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise DataError(
+            f"The file is damaged or no spreadsheet ({reason}).", where=name, hint="copy or download it again"
+        ) from None
+
+
+def _rows(cells: Any) -> list[tuple[int, list[str | None]]]:
+    """Return rows as text with their numbers, from the first to the last that is not blank."""
+    rows = [(number, [as_shown(cell) for cell in row]) for number, row in enumerate(cells, 1)]
+    filled = [place for place, (_, row) in enumerate(rows) if not _is_blank(row)]
+    return rows[filled[0] : filled[-1] + 1] if filled else []
+
+
+def _table(rows: Sequence[tuple[int, list[str | None]]], name: str) -> Table:
+    if not rows:
+        raise DataError("The sheet is empty.", where=name)
+    (header_row, cells), *rest = rows
+    header = [(cell or "").strip() for cell in cells]
+    _check_header(header, f"{name} row {header_row}")
+    values = [(number, row) for number, row in rest if not _is_blank(row)]
+    if not values:
+        raise DataError("The sheet has a header and no rows.", where=name, received=", ".join(filter(None, header)))
+    _check_unnamed(values, header, name)
+    columns = {
+        column: [row[place] if place < len(row) else None for _, row in values]
+        for place, column in enumerate(header)
+        if column
+    }
+    table = Table(columns, [Part(name, 0, array("q", [number for number, _ in values]), unit="row")])
+    if len(values) < len(rest):
+        table.left_out = {BLANK: len(rest) - len(values)}
+    return table
+
+
+def _check_header(header: Sequence[str], where: str) -> None:
+    named = [column for column in header if column]
+    twice = sorted({column for column in named if named.count(column) > 1})
+    if twice:
+        raise DataError(f"The header names a column twice: {', '.join(twice)}.", where=where, hint="rename one of them")
+
+
+def _check_unnamed(values: Sequence[tuple[int, list[str | None]]], header: Sequence[str], name: str) -> None:
+    """Refuse a sheet whose first row is a title: its rows have more cells than that row has names."""
+    if sum(map(bool, header)) > 1:
+        return
+    wide = next((number for number, row in values if sum(cell is not None for cell in row) > 1), None)
+    if wide is not None:
+        raise DataError(
+            f"The first row has one name, and row {wide} has more cells: it seems to be a title, not the header.",
+            where=name,
+            received=next(filter(None, header)),
+            hint="remove the rows above the column names",
+        )
+
+
+def _is_blank(row: Sequence[str | None]) -> bool:
+    return not any(cell is not None and cell.strip() for cell in row)
+
+
+def _unread(name: str, chosen: str, filled: Sequence[str]) -> Finding:
+    others = [each for each in filled if each != chosen]
+    shown = ", ".join(others[:8]) + (", …" if len(others) > 8 else "")
+    return Finding(
+        "sheets-unread",
+        "warning",
+        f"{name}: the sheet {chosen!r} was read, being the first; {len(others)} more {'holds' if len(others) == 1 else 'hold'} rows: {shown}.",
+        f"say which one is meant: data.sheet: {chosen}",
+        {"file": name, "sheet": chosen, "others": others},
+    )
