@@ -17,6 +17,7 @@ from septet.errors import RunError, UsageError
 from septet.launch import launched
 from septet.progress import Listen
 from septet.recipe import Recipe
+from septet.recipe.data import counted
 from septet.run import Onlooker, Run
 
 Source = str | Path | Mapping[str, Any] | Recipe
@@ -137,4 +138,4 @@ def _data_name(recipe: Recipe) -> str:
     files = recipe.data.files("train")
     if files and is_database(files[0]):
         return title(files[0])
-    return Path(files[0]).name.split(".")[0] if files else "data"
+    return Path(counted(files[0])[0]).name.split(".")[0] if files else "data"

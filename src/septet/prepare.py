@@ -4,7 +4,7 @@ The order, and what each stage may change:
 
 1. *Read* every split that is given. Labels and texts stay as written. Lines of JSON lines that cannot be read stop it, or are left out
    and counted where `data.allow` says so.
-2. *Sample* (`data.sample`): the rows that `datasets`' `shuffle(seed).select(range(N))` would draw of the split as read.
+2. *Sample*: of a path `a.jsonl#500` so many rows; then (`data.sample`) the rows that `datasets`' `shuffle(seed).select(range(N))` would draw of the split as read.
    Then labels are *corrected* and rows dropped as a filled-in review sheet says (`data.corrections`).
 3. *Clean* the texts (`data.clean`), and answers that are free text; never labels.
 4. Drop rows without a label (a blocker unless lifted) or answer, rows without text, and rows the task cannot read, in every split:
@@ -43,7 +43,7 @@ from septet.data.draft import Draft, check_allowed
 from septet.data.ledger import Ledger
 from septet.data.profile import profile, survey
 from septet.data.rows import row_ids
-from septet.data.sample import draw, draw_labels
+from septet.data.sample import draw, draw_labels, draw_path
 from septet.data.schema import Schema
 from septet.data.sheet import Line, check_free, read_sheet
 from septet.data.sources import Source, content_stamp, find_sources, origins
@@ -55,6 +55,7 @@ from septet.errors import RecipeError
 from septet.mixing import book_labels
 from septet.page.data import write as write_page
 from septet.progress import Listen, quiet
+from septet.recipe.data_blocks import Sample
 from septet.report import Finding, Report
 from septet.review import write_review
 from septet.run import Run
@@ -126,7 +127,7 @@ def prepare(
 class _Raw:
     """What was read: the draft, the task with its columns, those that it located, the key with all columns named, the files' stamps.
 
-    `origins` says of each row read for train by which of the recipe's paths it was found; `surveys` what the columns of each table hold;
+    `origins` says of each row read of a split by which of the recipe's paths it was found, `wanted` which of these ask for how many; `surveys` what the columns of each table hold;
     `corrections` what a review sheet says.
     """
 
@@ -135,7 +136,8 @@ class _Raw:
     located: dict[str, str]
     key: str
     stamps: list[dict[str, Any]]
-    origins: np.ndarray
+    origins: dict[str, np.ndarray]
+    wanted: dict[str, Mapping[int, tuple[str, int]]]
     surveys: dict[str, Any]
     corrections: list[Line]
 
@@ -187,7 +189,7 @@ def _read(
 ) -> _Raw:
     """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
     splits, stamps, located, told, surveys = {}, [], {}, {}, {}
-    of_train = np.zeros(0, dtype=np.int32)
+    of: dict[str, np.ndarray] = {}
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
         table = source.load(recipe, schema)
@@ -195,8 +197,7 @@ def _read(
             task, located = locate(task, table)
             schema = Schema.of(recipe, task)
             _check(schema, recipe, reviewed=reviewed)
-        if source.split == "train":
-            of_train = origins(source, table)
+        of[source.split] = origins(source, table)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
         told[source.split] = replace(table, columns={})
         surveys[source.split] = survey(table, schema.columns)
@@ -213,7 +214,8 @@ def _read(
     if recipe.data.corrections is not None:
         corrections, read = read_sheet(Path(recipe.path(recipe.data.corrections)))
         stamps += [store.raw_entry("corrections", stamp) for stamp in read]
-    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of_train, surveys, corrections)
+    wanted = {source.split: source.wanted for source in sources if source.wanted}
+    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of, wanted, surveys, corrections)
 
 
 def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, listen: Listen) -> Prepared:
@@ -229,7 +231,7 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, 
     _refine(raw, recipe, sheet=sheet, listen=listen)
     if found is not None:
         return found
-    sources = _book_sources(draft, recipe.data.files("train"), raw.origins)
+    sources = _book_sources(draft, recipe.data.files("train"), raw.origins["train"])
     labels = _listed(recipe) or sorted(draft.splits["train"].label_counts()) if schema.classes else []
     facts |= {
         "labels": list(labels),
@@ -266,6 +268,7 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> No
     """Run the stages after reading, in the order of the module's docstring."""
     data, draft, schema = recipe.data, raw.draft, raw.draft.schema
     ids = ids_as_read(draft) if sheet is not None or raw.corrections else {}
+    _draw_paths(raw, seed=(data.sample or Sample()).seed)
     _sample(draft, data.sample)
     if raw.corrections:
         correct(draft, raw.corrections, ids, labels=_listed(recipe))
@@ -300,6 +303,18 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> No
 def _listed(recipe: Any) -> list[str] | None:
     """Return the labels a recipe lists, where its task lets it."""
     return getattr(recipe.task, "labels", None)
+
+
+def _draw_paths(raw: _Raw, *, seed: int) -> None:
+    """Draw the rows of paths that ask for some, `a.jsonl#500`; those of the others stay."""
+    for split, wanted in raw.wanted.items():
+        kept: list[int] = []
+        for source in range(int(raw.origins[split].max()) + 1):
+            there = np.flatnonzero(raw.origins[split] == source).tolist()
+            path, rows = wanted.get(source, ("", None))
+            drawn = there if rows is None else [there[i] for i in draw_path(len(there), rows, seed=seed, path=path)]
+            kept += drawn
+        raw.draft.keep(split, kept, reason="not sampled")
 
 
 def _sample(draft: Draft, sample: Any) -> None:

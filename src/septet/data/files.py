@@ -17,6 +17,7 @@ from pathlib import Path
 from septet.data.arrow import saved_files
 from septet.data.table import Stamp
 from septet.errors import DataError, RecipeError, UsageError
+from septet.recipe.data import counted
 from septet.recipe.write import redact
 
 FORMATS = {
@@ -192,6 +193,10 @@ def _ending(path: Path) -> str:
 
 def _missing(path: Path) -> UsageError:
     folder = path.parent
+    bare, rows = counted(str(path))
+    if rows is not None and Path(bare).exists():
+        what = "A number of rows is drawn in data.train, data.validation and data.test of a recipe, and nowhere else."
+        return UsageError(what, received=path.name, hint=bare)
     if not folder.is_dir():
         return UsageError("There is no such file, nor its folder.", where=str(path))
     names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))

@@ -27,6 +27,20 @@ def draw(num_rows: int, wanted: int, *, seed: int, split: str) -> list[int]:
     return np.random.default_rng(seed).permutation(num_rows)[:wanted].tolist()
 
 
+def draw_path(num_rows: int, wanted: int, *, seed: int, path: str) -> list[int]:
+    """Return the indices of the rows drawn of one path, `a.jsonl#500`, in the order of the draw; each row once.
+
+    Raises:
+        RecipeError: more rows are asked for than there are.
+    """
+    if wanted > num_rows:
+        raise RecipeError(
+            f"{path} asks for {wanted:,} rows; there are {num_rows:,}, and none is drawn twice.",
+            hint=f"a smaller number; or to show rows several times an epoch: data.weights: {{{path.rpartition('#')[0]}: {wanted / max(1, num_rows):.1f}}}",
+        )
+    return np.random.default_rng(seed).permutation(num_rows)[:wanted].tolist()
+
+
 def draw_labels(labels: Sequence[str | None], wanted: Mapping[str, int], *, seed: int) -> list[int]:
     """Return the indices of the rows that are left, in their order: so many of each named label, all of the others.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from septet.data.rows import Rows
 from septet.data.schema import Schema
 from septet.data.table import Stamp, Table, require_columns
 from septet.errors import RecipeError, UsageError
+from septet.recipe.data import counted
 
 IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a table from Python
 
@@ -30,12 +31,14 @@ IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a ta
 class Source:
     """One split's source: `paths` and queries of databases (`plain`: of which `.txt` is plain text), a `table` in memory, or the split `hub_split` at `hub`.
 
-    `given` says of each path which of the recipe's it was found by: a folder or a pattern names several files.
+    `given` says of each path which of the recipe's it was found by: a folder or a pattern names several files. `wanted` says of those of the
+    recipe that ask for a number of rows, `a.jsonl#500`, how many, and what they are called.
     """
 
     split: str
     paths: tuple[Path | sql.Query, ...] = ()
     given: tuple[int, ...] = ()
+    wanted: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     plain: bool = False
     table: Any = None
     hub: str | None = None
@@ -108,6 +111,8 @@ def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp]]:
         RecipeError: a column of text is missing.
     """
     source = _from_files("target", recipe.data.target, recipe=recipe, plain=reads_documents(recipe))
+    for name, _ in source.wanted.values():
+        raise RecipeError("data.target is read whole.", received=name, hint=f"target: {counted(name)[0]}")
     needed = {column: f"{schema.keys[column]}, for data.target" for column in schema.required}
     table = read(list(source.paths), reading=_reading(recipe.data, plain=source.plain))
     require_columns(list(table.columns), needed, where=table.name)
@@ -146,8 +151,16 @@ def _from_files(split: str, value: Any, *, recipe: Any, plain: bool) -> Source:
         raise UsageError(
             f"The recipe's {split} rows were a table in memory.", hint=f"give them again: tables={{'{split}': table}}"
         )
-    found = [(path, i) for i, name in enumerate(names) for path in _paths(name, recipe, plain=plain)]
-    return Source(split, tuple(path for path, _ in found), tuple(i for _, i in found), plain)
+    wanted: dict[int, tuple[str, int]] = {}
+    found: list[tuple[Path | sql.Query, int]] = []
+    for i, name in enumerate(names):
+        path, rows = counted(name)
+        if rows is None or recipe.path(name).exists():  # a file may be called so
+            path = name
+        else:
+            wanted[i] = (name, rows)
+        found += [(each, i) for each in _paths(path, recipe, plain=plain)]
+    return Source(split, tuple(path for path, _ in found), tuple(i for _, i in found), wanted, plain)
 
 
 def _reading(data: Any, *, plain: bool) -> Reading:

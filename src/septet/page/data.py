@@ -17,6 +17,7 @@ from septet.data import sql
 from septet.data.sources import IN_MEMORY
 from septet.page import words
 from septet.page.html import Html, join, table, tag
+from septet.recipe.data import counted
 
 if TYPE_CHECKING:
     from septet.page.report import Story
@@ -176,7 +177,7 @@ def data_name(recipe: Recipe) -> str:
         return "a table in memory"
     if sql.is_database(first):
         return sql.title(first)
-    path = Path(first)
+    path = Path(counted(first)[0])
     stem = path.name.split(".")[0]
     return path.parent.name if stem in ("train", "data") and path.parent.name else stem
 

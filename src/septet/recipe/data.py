@@ -20,7 +20,14 @@ Tests = Text | Annotated[list[Text], Field(min_length=1)] | Annotated[dict[str, 
 Weight = Annotated[float, Field(gt=0, le=1000)]
 
 BOUND = r"\s*(<=|>=|==|<|>)\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(%?)\s*"  # of data.expect: sign, number, share or not
+_COUNTED = re.compile(r"([^#]+)#([1-9][0-9_]*)")
 MEMORY = "<memory>"  # stands for a split that was given as a table from Python
+
+
+def counted(path: str) -> tuple[str, int | None]:
+    """Return a path without the `#500` that asks for so many of its rows, and how many; None where it asks for all."""
+    match = None if "://" in path else _COUNTED.fullmatch(path)
+    return (path, None) if match is None else (match[1], int(match[2].replace("_", "")))
 
 
 class Data(Block):
@@ -31,7 +38,7 @@ class Data(Block):
     )
     train: Files | None = key(
         None,
-        "File, folder, table or query of a database (sqlite:///shop.db#tickets, postgresql://user:${PGPASSWORD}@host/shop#SELECT …), or list of these with the rows to learn from.",
+        "File, folder, table or query of a database (sqlite:///shop.db#tickets, postgresql://user:${PGPASSWORD}@host/shop#SELECT …), or list of these with the rows to learn from. a.jsonl#500 draws 500 of its rows.",
         why="the rows come from data.hub",
         example="train.csv",
     )
@@ -217,16 +224,15 @@ class Data(Block):
         if self.documents is not None and (self.hub is not None or self.format not in ("auto", "text")):
             read = "the rows come from data.hub" if self.hub is not None else f"data.format is {self.format}"
             yield Problem("documents", f"would be ignored: {read}, no plain text.", "remove data.documents")
-        train = self.files("train")
+        named = {split: [counted(path)[0] for path in self.files(split)] for split in ("train", "validation", "test")}
         for split in ("validation", "test"):
-            for shared in sorted(set(train) & set(self.files(split)) - {MEMORY}):
+            for shared in sorted(set(named["train"]) & set(named[split]) - {MEMORY}):
                 yield Problem(
                     split,
                     f"is the same file as data.train ({shared}): a model is not tested on what it learnt.",
                     f"leave data.{split} out; it is then cut from train",
                 )
-        for split in ("train", "validation", "test"):
-            paths = self.files(split)
+        for split, paths in named.items():
             for twice in sorted({path for path in paths if paths.count(path) > 1} - {MEMORY}):
                 yield Problem(split, f"names {twice} twice.", "name each file once")
 
