@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import database
+import languages
 import sheets
 import small
+from septet.data import stream
 from septet.evaluate import evaluate
 from septet.init import init
 from septet.journey import train
@@ -120,3 +124,63 @@ def test_a_folder_in_the_layout_of_the_hub(tmp_path, reference, monkeypatch):
     pq.write_table(TABLE, tmp_path / "reviews" / "data" / "train-00000-of-00001.parquet")
     run = tuned(tmp_path, {"hub": {"path": str(tmp_path / "reviews"), "splits": {"train": "train"}}})
     check(run, tmp_path, reference, tmp_path / "reviews" / "data")
+
+
+def test_questions_of_squad_are_answered(tmp_path):
+    languages.folder(tmp_path / "llama", "llama")
+    asked = [
+        {"question": f"Where is parcel {i}?", "answers": [{"text": f"shelf {i}", "answer_start": 14}]}
+        for i in range(20)
+    ]
+    asked.append({"question": "Where is nothing?", "is_impossible": True, "answers": []})
+    value = {"data": [{"title": "T", "paragraphs": [{"context": "It is lying on shelf 1.", "qas": asked}]}]}
+    (tmp_path / "train.json").write_text(json.dumps(value))
+    source = {
+        "data": {"train": str(tmp_path / "train.json")},
+        "task": {"name": "generate", "prompt": "question", "input": "context", "answer": "answer"},
+        "model": {"name": str(tmp_path / "llama")},
+        "train": {**small.quiet_recipe(), "max_steps": 2, "batch": 4, "lr": 3e-3},
+        "evaluate": {"bootstrap": 100, "written": 2},
+    }
+    run = train(source, run=tmp_path / "run").run
+    book = run.read_json("data.json")["ledger"]["train"]
+    assert (book["read"], book["dropped"]) == (21, {"no answer": 1})
+    assert "answer" in predict(run.path, tmp_path / "train.json").answers[0]
+    drafted = init(tmp_path / "train.json")
+    assert "generate" in drafted and "context" in drafted
+
+
+def test_sentences_of_conll_are_learned(tmp_path):
+    languages.folder(tmp_path / "llama", "llama")
+    (tmp_path / "a.conll").write_text("".join(f"word{i}\tO\nby\tO\nnumber{i}\tB-N\n\n" for i in range(40)))
+    source = {
+        "data": {"train": str(tmp_path / "a.conll")},
+        "task": {"name": "pretrain", "text": "text"},
+        "model": {"name": str(tmp_path / "llama")},
+        "train": {**small.quiet_recipe(), "max_steps": 2, "batch": 4, "lr": 3e-3},
+        "evaluate": {"bootstrap": 100},
+    }
+    run = train(source, run=tmp_path / "run").run
+    assert run.read_json("data.json")["ledger"]["train"]["read"] == 40
+    assert len(small.steps(run.path)) == 2
+
+
+def test_a_large_file_in_pieces(tmp_path, reference, monkeypatch):
+    monkeypatch.setattr(stream, "LARGE", 1)
+    monkeypatch.setattr(stream, "CHUNK", 100)
+    lines = [json.dumps({**row, "more": "x" * 50}) + "\n" for row in ROWS]
+    (tmp_path / "rows.jsonl").write_text("".join(lines))
+    run = tuned(tmp_path, {"train": "rows.jsonl"})
+    check(run, tmp_path, reference, tmp_path / "rows.jsonl")
+    assert "read-in-pieces" in {finding["slug"] for finding in run.read_json("data.json")["findings"]}
+
+
+def test_a_pipe(tmp_path, reference):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "".join(json.dumps(row) + "\n" for row in ROWS)
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    run = tuned(tmp_path, {"train": "pipe", "format": "jsonl"})
+    writer.join()
+    assert weights(run) == reference

@@ -30,6 +30,10 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
     ".arrow": "arrow",
     ".feather": "arrow",
     ".xlsx": "excel",
@@ -40,7 +44,7 @@ FORMATS = {
 PACKED = (".gz", ".xz", ".zst")
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 RATIO, FREE_BYTES = 200, 50_000_000  # real text packs 3 to 20 times; a bomb a thousand times
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -92,10 +96,10 @@ def format_of(path: Path, *, plain: bool = False) -> str:
     Raises:
         RecipeError: the ending is none of those read here.
     """
-    ending = _ending(path)
-    name = "text" if plain and ending == ".txt" else FORMATS.get(ending)
+    last = ending(path)
+    name = "text" if plain and last == ".txt" else FORMATS.get(last)
     if name is None:
-        hint = "data.format: csv   (or tsv, json, jsonl, parquet, arrow, excel, text)"
+        hint = "data.format: csv   (or tsv, json, jsonl, parquet, arrow, excel, conll, text)"
         raise RecipeError(
             "The file's ending does not say its format.", where=shown(path), received=path.name, hint=hint
         )
@@ -115,7 +119,9 @@ def read_bytes(path: Path) -> tuple[bytes, Stamp]:
         raise DataError("The file is empty.", where=shown(path))
     packing = next((name for magic, name in MAGIC.items() if raw.startswith(magic)), None)
     if packing is not None:
-        raw = _unpack(raw, path, packing=packing)
+        raw = b"".join(unpacked(raw, path, packing=packing))
+        if not raw:
+            raise DataError("The file is empty.", where=shown(path))
     return raw, stamp
 
 
@@ -157,6 +163,38 @@ def decode(raw: bytes, path: Path, *, encoding: str = "utf-8", lenient: bool = F
     return text
 
 
+def packing_of(path: Path) -> str | None:
+    """Return how a file is packed, by its first bytes; None where it is not."""
+    with path.open("rb") as file:
+        head = file.read(max(map(len, MAGIC)))
+    return next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
+
+
+def unpacked(raw: bytes, path: Path, *, packing: str) -> Iterator[bytes]:
+    """Yield what a packed file holds, in pieces.
+
+    Raises:
+        DataError: it is damaged, or unpacks to far more than real data do.
+    """
+    limit, size = max(FREE_BYTES, RATIO * len(raw)), 0
+    try:
+        for chunk in _unxz(raw) if packing == "xz" else _unstream(raw, packing):
+            size += len(chunk)
+            if size > limit:
+                raise DataError(
+                    f"The {packing} file unpacks to more than {RATIO} times its size; that is no real text.",
+                    where=shown(path),
+                    hint="unpack it yourself if you trust it",
+                )
+            yield chunk
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(
+            f"The {packing} file is damaged or cut short ({error}).",
+            where=shown(path),
+            hint="copy or download it again",
+        ) from None
+
+
 def shown(path: Path) -> str:
     """Return the path as messages show it: relative where that is shorter to read."""
     full = path.absolute()
@@ -167,10 +205,10 @@ def _folder(folder: Path, *, plain: bool) -> list[Path]:
     found = [
         p
         for p in sorted(folder.iterdir())
-        if p.is_file() and p.name[0] not in "._~" and _ending(p) in FORMATS and (plain or _ending(p) != ".txt")
+        if p.is_file() and p.name[0] not in "._~" and ending(p) in FORMATS and (plain or ending(p) != ".txt")
     ]
     if not found:
-        kinds = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods" + (", txt" if plain else "")
+        kinds = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods, conll" + (", txt" if plain else "")
         raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder))
     splits = {
         _SPLITS[word]
@@ -186,7 +224,8 @@ def _folder(folder: Path, *, plain: bool) -> list[Path]:
     return found
 
 
-def _ending(path: Path) -> str:
+def ending(path: Path) -> str:
+    """Return the ending of a file's name, that of a packed one without `.gz`."""
     inner = path.with_suffix("") if path.suffix.lower() in PACKED else path
     return inner.suffix.lower()
 
@@ -202,34 +241,11 @@ def _missing(path: Path) -> UsageError:
     names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
     near = (
         difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-        or [n for n in names if _ending(Path(n)) in FORMATS][:5]
+        or [n for n in names if ending(Path(n)) in FORMATS][:5]
     )
     return UsageError(
         "There is no such file.", where=str(path), hint=f"in that folder: {', '.join(near)}" if near else None
     )
-
-
-def _unpack(raw: bytes, path: Path, *, packing: str) -> bytes:
-    limit = max(FREE_BYTES, RATIO * len(raw))
-    out = io.BytesIO()
-    try:
-        for chunk in _unxz(raw) if packing == "xz" else _unstream(raw, packing):
-            if out.tell() + len(chunk) > limit:
-                raise DataError(
-                    f"The {packing} file unpacks to more than {RATIO} times its size; that is no real text.",
-                    where=shown(path),
-                    hint="unpack it yourself if you trust it",
-                )
-            out.write(chunk)
-    except (EOFError, zlib.error, OSError) as error:
-        raise DataError(
-            f"The {packing} file is damaged or cut short ({error}).",
-            where=shown(path),
-            hint="copy or download it again",
-        ) from None
-    if not out.tell():
-        raise DataError("The file is empty.", where=shown(path))
-    return out.getvalue()
 
 
 def _unstream(raw: bytes, packing: str) -> Iterator[bytes]:
@@ -240,7 +256,7 @@ def _unstream(raw: bytes, packing: str) -> Iterator[bytes]:
 
         stream = pa.input_stream(io.BytesIO(raw), compression=packing)
     with stream:
-        while chunk := stream.read(_CHUNK):
+        while chunk := stream.read(CHUNK):
             yield chunk
 
 
@@ -252,7 +268,7 @@ def _unxz(raw: bytes) -> Iterator[bytes]:
         unpacker, fed = lzma.LZMADecompressor(lzma.FORMAT_XZ), raw
         while not unpacker.eof:
             try:
-                chunk = unpacker.decompress(fed, _CHUNK)
+                chunk = unpacker.decompress(fed, CHUNK)
             except lzma.LZMAError as error:
                 raise EOFError(error) from None
             if not chunk and unpacker.needs_input:

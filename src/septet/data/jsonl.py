@@ -1,4 +1,4 @@
-"""JSON lines and JSON: one object a line, an array of objects, `{"data": [...]}`, or columns.
+"""JSON lines and JSON: one object a line, an array of objects, `{"data": [...]}`, columns, or SQuAD (`squad`).
 
 Errors name the line and the column, and how many other lines cannot be read. `null` and `NaN` are missing values; the text "NaN"
 is text. A byte order mark before a line, as where files were joined, is no part of it.
@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from septet.data import squad
 from septet.errors import DataError
 
 UNREADABLE = "line-unreadable"  # the finding of lines that are left out
@@ -38,7 +39,7 @@ def parse_lines(text: str, name: str, *, unread: list[DataError] | None = None) 
         if not line.strip():
             continue
         try:
-            rows.append(_row(line, name, line=number))
+            rows.append(row(line, name, line=number))
             lines.append(number)
         except DataError as error:
             broken.append(error)
@@ -66,6 +67,29 @@ def parse(text: str, name: str, *, unread: list[DataError] | None = None) -> tup
     return _columns(value, name), None
 
 
+def row(text: str, name: str, *, line: int) -> dict[str, Any]:
+    """Return the object that a line of JSON lines holds.
+
+    Raises:
+        DataError: it is not JSON, or no object.
+    """
+    if not text.isascii() and _NO_TEXT.search(text):
+        raise DataError("Bytes of the line are no text in this encoding.", where=f"{name} line {line}")
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _invalid(error, name, line=line) from None
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"The JSON cannot be read: {_reason(error)}.", where=f"{name} line {line}") from None
+    if not isinstance(found, dict):
+        raise DataError(
+            'A line of JSON lines must be an object such as {"text": "…", "label": "…"}.',
+            where=f"{name} line {line}",
+            received=found,
+        )
+    return found
+
+
 def to_columns(rows: Iterable[Mapping[str, Any]]) -> Columns:
     """Return rows as columns; a key that a row lacks is None there."""
     rows = list(rows)
@@ -74,6 +98,8 @@ def to_columns(rows: Iterable[Mapping[str, Any]]) -> Columns:
 
 
 def _columns(value: Any, name: str) -> Columns:
+    if squad.is_squad(value):
+        return squad.columns(value, name)
     if isinstance(value, dict) and value:
         tables = [key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict)]
         if "data" in tables or len(tables) == 1:
@@ -103,24 +129,6 @@ def _equal(columns: dict[str, list[Any]], name: str) -> Columns:
     if not next(iter(lengths.values())):
         raise DataError("The file has no rows.", where=name)
     return columns
-
-
-def _row(text: str, name: str, *, line: int) -> dict[str, Any]:
-    if not text.isascii() and _NO_TEXT.search(text):
-        raise DataError("Bytes of the line are no text in this encoding.", where=f"{name} line {line}")
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _invalid(error, name, line=line) from None
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"The JSON cannot be read: {_reason(error)}.", where=f"{name} line {line}") from None
-    if not isinstance(row, dict):
-        raise DataError(
-            'A line of JSON lines must be an object such as {"text": "…", "label": "…"}.',
-            where=f"{name} line {line}",
-            received=row,
-        )
-    return row
 
 
 def _broken(problems: Sequence[DataError]) -> DataError:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from septet.errors import DataError
 
 MAGIC = b"PAR1"
+BATCH = 50_000  # rows turned into Python values at a time
 
 
-def parse(raw: bytes, name: str, *, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
-    """Return the columns of a Parquet file; only those named where all of them are there.
+def parse(raw: bytes | Path, name: str, *, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """Return the columns of a Parquet file, or of its bytes; only those named where all of them are there.
 
     Raises:
         DataError: the file is damaged, not Parquet, or has no rows.
@@ -21,19 +23,19 @@ def parse(raw: bytes, name: str, *, columns: Sequence[str] | None = None) -> dic
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(raw), pre_buffer=False)
+        file = pq.ParquetFile(pa.BufferReader(raw) if isinstance(raw, bytes) else raw, pre_buffer=False)
         names = file.schema_arrow.names
         wanted = list(columns) if columns is not None and set(columns) <= set(names) else names
-        table = file.read(columns=wanted, use_threads=False)
-        values = {
-            column: table.column(column).to_pylist() for column in dict.fromkeys(wanted) if names.count(column) == 1
-        }
+        values: dict[str, list[Any]] = {column: [] for column in dict.fromkeys(wanted) if names.count(column) == 1}
+        for batch in file.iter_batches(BATCH, columns=wanted, use_threads=False):
+            for column, found in values.items():
+                found += batch.column(column).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: bytes that are not text
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise DataError(f"The file is damaged or not Parquet ({reason}).", where=name) from None
     if len(set(names)) < len(names):
         raise DataError("The file names a column twice.", where=name, received=names)
-    if not table.num_rows:
+    if not file.metadata.num_rows:
         raise DataError("The file has no rows.", where=name)
     classes = class_names(file.schema_arrow.metadata)
     return {column: name_classes(found, classes.get(column)) for column, found in values.items()}

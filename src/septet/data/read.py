@@ -1,7 +1,7 @@
 """Read any table: CSV, TSV, JSON, JSON lines, Parquet, Arrow, spreadsheets, plain text, packed (.gz, .xz, .zst), folders and lists of these, databases, or memory.
 
 `read("tickets.csv").rows()` gives dicts with every value as written: the text "NA" stays text. Errors name the file and
-the line. The formats live in `delimited`, `jsonl`, `parquet`, `arrow`, `excel` and `documents` (plain text); databases in `sql`, tables in memory
+the line. The formats live in `delimited`, `jsonl`, `parquet`, `arrow`, `excel`, `conll`, `squad` and `documents` (plain text); databases in `sql`, tables in memory
 in `memory`, hub data in `hub`.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septet.data import arrow, delimited, documents, excel, jsonl, parquet, sql
-from septet.data.files import decode, find_files, format_of, read_bytes, shown
+from septet.data import arrow, conll, delimited, documents, excel, jsonl, parquet, sql, stream
+from septet.data.files import FORMATS, decode, ending, find_files, format_of, read_bytes, shown
 from septet.data.memory import read_memory
 from septet.data.table import Part, Table, concatenate, require_columns
 from septet.errors import DataError
@@ -70,6 +70,9 @@ def read(
 def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[str, str] | None = None) -> Table:
     """Return the table of one file; see `read`."""
     reading = reading or Reading()
+    table = _large(path, reading, columns=columns) if columns else None
+    if table is not None:
+        return table
     raw, stamp = read_bytes(path)
     kind = reading.format
     if kind == "auto":
@@ -79,6 +82,21 @@ def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[st
         table = _text(raw, path, kind=kind, reading=reading)
     require_columns(list(table.columns), dict(columns or {}), where=table.name)
     table.stamps = [stamp]
+    return table
+
+
+def _large(path: Path, reading: Reading, *, columns: Mapping[str, str]) -> Table | None:
+    """Return the table of a large file of which only some columns are used; None where it is read as a whole."""
+    if reading.encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "auto") or not stream.is_large(path):
+        return None
+    kind = reading.format
+    if kind == "auto":
+        kind = FORMATS.get(ending(path), "")
+    if kind not in stream.KINDS or (reading.plain and ending(path) == ".txt"):
+        return None
+    table = stream.read(path, kind, columns=list(columns), delimiter=reading.delimiter)
+    if table is not None:
+        require_columns(list(table.columns), dict(columns), where=table.name)
     return table
 
 
@@ -119,6 +137,8 @@ def _text(raw: bytes, path: Path, *, kind: str, reading: Reading) -> Table:
         found, lines = jsonl.parse_lines(text, name, unread=unread)
     elif kind == "json":
         found, lines = jsonl.parse(text, name, unread=unread)
+    elif kind == "conll":
+        found, lines = conll.parse(text, name)
     elif kind == "text":
         parsed, lines = documents.parse(text, reading.documents)
         found = dict(parsed)

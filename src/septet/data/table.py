@@ -7,6 +7,7 @@ Every reader returns a `Table`. Values are kept as the source has them (text sta
 from __future__ import annotations
 
 import bisect
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,8 @@ class Stamp:
         try:
             now = Path(self.path).stat()
         except OSError:
+            return False
+        if not stat.S_ISREG(now.st_mode):  # a pipe gives something else each time
             return False
         return (now.st_size, now.st_mtime_ns) == (self.size, self.mtime_ns)
 

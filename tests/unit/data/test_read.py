@@ -308,7 +308,7 @@ def test_a_flipped_bit_is_found(tmp_path, ending):
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, ending):
     unpacked = []
     monkeypatch.setattr(files, "FREE_BYTES", 100_000)
-    monkeypatch.setattr(files, "_CHUNK", 50_000)
+    monkeypatch.setattr(files, "CHUNK", 50_000)
     unpack = {name: getattr(files, name) for name in ("_unxz", "_unstream")}
 
     def watched(name):
