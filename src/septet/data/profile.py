@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from septet.data.clean import whole
 from septet.data.draft import is_test
 from septet.data.rows import Rows
 from septet.data.schema import Schema
@@ -53,7 +54,7 @@ def survey(table: Table, used: Sequence[str]) -> dict[str, dict[str, Any]]:
             distinct: int | None = len(set(values) - {None, ""})
         except TypeError:  # lists and objects
             distinct = None
-        found[name] = {
+        found[whole(name)] = {
             "types": {kind: count for kind, count in types.items() if count},
             "missing": missing,
             "distinct": distinct,
