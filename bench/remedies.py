@@ -1,13 +1,14 @@
-"""Do remedies pay? Balancing on tweets at 1:50, augmentation on three sets at 5 and 20 % of the rows; five seeds, with intervals.
+"""Do remedies pay? Balancing on tweets at 1:50, augmentation and repaired labels on three sets at 5 and 20 % of the rows; five seeds, with intervals.
 
     python -m bench.remedies balance [--seeds 5] [--minutes 4] [--work runs/bench/remedies] [--out bench/results/remedies.json]
     python -m bench.remedies augment --minutes 4
+    python -m bench.remedies repair --minutes 4
     python -m bench.remedies table
 
 Every run trains by the engine itself with `method: head` on the starter: the states of the frozen part are kept by text for all runs of a study,
 so that a run takes seconds. A seed draws other training rows, another head and other shuffles; all runs of a set answer the same rows, which choose nothing: the last
-weights are scored. Finished runs lie in the work folder: the command goes on with what is missing until `--minutes` are over. The study of repaired labels belongs here as
-a third entry of STUDIES.
+weights are scored. Finished runs lie in the work folder: the command goes on with what is missing until `--minutes` are over. `table` writes the studies that have
+finished runs there, and keeps the others as `--out` has them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import table
+from bench import mending, table
 from bench.jobs import REPO, RESULTS, WORK
 from bench.resample import Difference, difference
 from septet.metrics import Choices
@@ -52,6 +53,7 @@ class Data:
     Args:
         train: rows drawn for a seed, by label where uneven.
         pool: rows that the share is of.
+        flipped: share of the training labels that are flipped.
         scored: rows that every run answers, by label where uneven.
         steps: updates of every run.
     """
@@ -62,21 +64,27 @@ class Data:
     scored: int | dict[str, int]
     steps: int
     pool: int | None = None
+    flipped: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Variants of a recipe on some data, each compared with `none`."""
+    """Variants of a recipe on some data, each compared with `none`; a variant may name what becomes of the rows (`mending.WORDS`)."""
 
     data: list[Data]
     variants: dict[str, list[str]]
     metrics: tuple[str, ...] = ("f1", "accuracy")
 
 
-def _shares(name: str, folder: str, pool: int) -> list[Data]:
-    return [Data(f"{name}, {share:.0%}", folder, round(share * pool), SCORED, 400, pool) for share in (0.05, 0.2)]
+def _shares(name: str, folder: str, pool: int, flipped: float = 0.0) -> list[Data]:
+    told = f", {flipped:.0%} flipped" if flipped else ""
+    return [
+        Data(f"{name}, {share:.0%}{told}", folder, round(share * pool), SCORED, 400, pool, flipped)
+        for share in (0.05, 0.2)
+    ]
 
 
+SETS = (("banking77", "banking77", 10_003), ("sst2", "sst2", 10_000), ("tweets", "tweet_sentiment", 10_000))
 UNEVEN = {"neutral": 2500, "positive": 1000, "negative": 50}
 STUDIES = {
     "balance": Study(
@@ -92,11 +100,7 @@ STUDIES = {
         ("f1", "accuracy", "f1[negative]", "recall[negative]", "calibration_error"),
     ),
     "augment": Study(
-        [
-            *_shares("banking77", "banking77", 10_003),
-            *_shares("sst2", "sst2", 10_000),
-            *_shares("tweets", "tweet_sentiment", 10_000),
-        ],
+        [data for each in SETS for data in _shares(*each)],
         {
             PLAIN: [],
             "typos, drop, swap, synonyms": [
@@ -104,6 +108,16 @@ STUDIES = {
                 "data.augment.copies=2",
                 "data.augment.check=false",
             ],
+        },
+        ("accuracy", "f1"),
+    ),
+    "repair": Study(
+        [data for each in SETS for flipped in (0.0, 0.2) for data in _shares(*each, flipped)],
+        {
+            PLAIN: [],
+            "doubtful: drop": ["data.doubtful.policy=drop"],
+            "review sheet": [mending.SHEET],
+            "none flipped": [mending.TRUE],
         },
         ("accuracy", "f1"),
     ),
@@ -159,13 +173,16 @@ def drawn(rows: list[dict[str, str]], wanted: int | dict[str, int], rng: np.rand
     return [row for label, count in wanted.items() for row in [r for r in shuffled if r["label"] == label][:count]]
 
 
-def tables(data: Data, seed: int) -> dict[str, list[dict[str, str]]]:
-    """Return the training rows of a seed and the rows that every run answers."""
+def tables(data: Data, seed: int, *, true: bool = False) -> dict[str, list[dict[str, str]]]:
+    """Return the training rows of a seed, with flipped labels unless `true`, and the rows that every run answers."""
     pool = rows_of(data.folder, "train")
     if data.pool is not None:
         pool = drawn(pool, data.pool, np.random.default_rng(0))
     scored = drawn(rows_of(data.folder, "test"), data.scored, np.random.default_rng(1))
-    return {"train": drawn(pool, data.train, np.random.default_rng([2, seed])), "validation": scored}
+    train = drawn(pool, data.train, np.random.default_rng([2, seed]))
+    if not true:
+        train = mending.flip(train, data.flipped, np.random.default_rng([3, seed]))
+    return {"train": train, "validation": scored}
 
 
 def answers(data: Data, variant: list[str], seed: int, work: Path, memory: Memory) -> tuple[Choices, dict[str, Any]]:
@@ -182,12 +199,17 @@ def answers(data: Data, variant: list[str], seed: int, work: Path, memory: Memor
         "model": {"name": "starter", "max_length": 64},
         "method": "head",
     }
-    overrides = [*LEARNING, f"train.max_steps={data.steps}", f"train.seed={seed}", "train.cache_frozen=true", *variant]
+    overrides = [*LEARNING, f"train.max_steps={data.steps}", f"train.seed={seed}", "train.cache_frozen=true"]
+    overrides += [word for word in variant if word not in mending.WORDS]
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
     from septet.recipe import Recipe
 
-    prepared = journey.prepare(source, overrides, run=folder, tables=tables(data, seed)).prepared
+    rows, mended = tables(data, seed, true=mending.TRUE in variant), None
+    if mending.SHEET in variant:
+        sheet, mended = mending.sheet_of(source, overrides, rows, tables(data, seed, true=True)["train"], work=work)
+        overrides.append(f"data.corrections={sheet.resolve()}")
+    prepared = journey.prepare(source, overrides, run=folder, tables=rows).prepared
     recipe = Recipe.load(source, overrides, in_memory=("train", "validation"))
     setup = set_up(recipe, prepared)
     memory.fill(setup)
@@ -207,6 +229,7 @@ def answers(data: Data, variant: list[str], seed: int, work: Path, memory: Memor
         "shown": state.rows,
         "train_s": round(time.perf_counter() - began, 1),
         "augmented": augmented(folder),
+        "mended": mended,
     }
     shutil.rmtree(Path(os.environ["SEPTET_CACHE"]) / "frozen", ignore_errors=True)
     shutil.rmtree(work / "prepared", ignore_errors=True)
@@ -257,18 +280,12 @@ def go_on(name: str, seeds: int, minutes: float, work: Path) -> int:
     return len(left)
 
 
-def result(seeds: int, work: Path) -> dict[str, Any]:
-    """Return all finished runs: each variant beside `none`, over rows and seeds."""
+def result(seeds: int, work: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return all finished runs: each variant beside `none`, over rows and seeds; of a study without any, what was found before."""
     from septet.engine.machine import machine
 
     facts = {name: value for name, value in machine(REPO).items() if name != "disk_bytes"}
-    found: dict[str, Any] = {
-        "what": "remedies",
-        "machine": facts,
-        "learning": LEARNING,
-        "method": "head",
-        "studies": {},
-    }
+    found: dict[str, Any] = {"what": "remedies", "learning": LEARNING, "method": "head", "studies": {}}
     for name, study in STUDIES.items():
         sets = {}
         for data in study.data:
@@ -276,7 +293,10 @@ def result(seeds: int, work: Path) -> dict[str, Any]:
             common = min(len(each) for each in answered.values())
             if common:
                 sets[data.name] = _compared(data, study, {v: each[:common] for v, each in answered.items()})
-        found["studies"][name] = {"variants": study.variants, "data": sets}
+        if sets:
+            found["studies"][name] = {"machine": facts, "variants": study.variants, "data": sets}
+        elif before is not None and name in before["studies"]:
+            found["studies"][name] = before["studies"][name]
     return found
 
 
@@ -343,7 +363,7 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure what balancing and augmentation gain.")
+    parser = argparse.ArgumentParser(description="Measure what balancing, augmentation and repaired labels gain.")
     parser.add_argument("study", choices=[*STUDIES, "table"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=4.0)
@@ -354,7 +374,8 @@ def main() -> int:
         left = go_on(chosen.study, chosen.seeds, chosen.minutes, chosen.work)
         say(f"{left} runs are left" if left else "all runs are done")
         return 0
-    found = result(chosen.seeds, chosen.work)
+    before = json.loads(chosen.out.read_text()) if chosen.out.exists() else None
+    found = result(chosen.seeds, chosen.work, before)
     chosen.out.write_text(json.dumps(found, indent=1) + "\n")
     say(text(found))
     return 0

@@ -13,7 +13,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
-from bench import remedies  # noqa: E402
+from bench import mending, remedies  # noqa: E402
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(200)]
 DATA = remedies.Data("toy", "nowhere", {"a": 20, "b": 2}, {"a": 30, "b": 10}, 5)
@@ -57,3 +57,29 @@ def test_finished_runs_are_compared_with_the_plain_one(toy: None, tmp_path: Path
     assert each["seeds"] == 2 and better["recall[b]"]["value"] == pytest.approx(0.6)
     assert better["accuracy"]["low"] > 0 and better["accuracy"]["value"] == pytest.approx(6 / 40)
     assert "toy: better" in remedies.text(found) and "+60.0" in remedies.text(found)
+
+
+def test_a_study_without_runs_here_is_kept_as_it_was_found_before(toy: None, tmp_path: Path) -> None:
+    before = {"studies": {"toy": {"data": {"kept": 1}}, "gone": {}}}
+    assert remedies.result(3, tmp_path, before)["studies"] == {"toy": {"data": {"kept": 1}}}
+    assert remedies.result(3, tmp_path)["studies"] == {}
+
+
+def test_labels_are_flipped_at_the_share_and_a_text_twice_alike() -> None:
+    rows = [*ROWS, ROWS[7]]
+    flipped = mending.flip(rows, 0.2, np.random.default_rng(0))
+    assert [row["text"] for row in flipped] == [row["text"] for row in rows]
+    changed = [i for i, (one, other) in enumerate(zip(rows, flipped, strict=True)) if one != other]
+    assert len({rows[i]["text"] for i in changed}) == 40 and flipped[7] == flipped[-1]
+    assert mending.flip(rows, 0.0, np.random.default_rng(0)) == rows
+
+
+def test_a_sheet_is_filled_in_with_the_true_labels(tmp_path: Path) -> None:
+    sheet = tmp_path / "review.csv"
+    names = ("row", "split", "text", "label", "corrected", "verdict")
+    lines = ["r1,train,one,a,,", "r2,train,two,b,,", "r3,validation,one,b,,"]
+    sheet.write_text("\n".join([",".join(names), *lines]))
+    truth = [{"text": "one", "label": "b"}, {"text": "two", "label": "b"}]
+    assert mending.fill(sheet, truth) == {"looked_at": 3, "changed": 1}
+    filled = sheet.read_text(encoding="utf-8-sig").splitlines()
+    assert filled[1:] == ["r1,train,one,a,b,", "r2,train,two,b,,keep", "r3,validation,one,b,,keep"]
