@@ -151,7 +151,7 @@ def test_off_changes_nothing_and_free_text_is_not_judged(tmp_path):
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="needs ../shared")
 def test_flipped_labels_of_real_rows_are_found_at_the_planted_rate(tmp_path):
-    """The full table is `python -m bench planted`; here four of banking77's labels, by TF-IDF."""
+    """The full table is `python -m bench.planted labels`; here four of banking77's labels, by TF-IDF."""
     with gzip.open(SHARED / "data" / "banking77" / "train.csv.gz", "rt", newline="") as file:
         every = list(csv.DictReader(file))
     labels = ["card_arrival", "exchange_rate", "cash_withdrawal_charge", "age_limit"]
