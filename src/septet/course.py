@@ -196,7 +196,7 @@ class Course:
         sign = 1.0 if higher_is_better(metric) else -1.0
         gain = None if best is None else sign * (value - best["value"])
         # few validation rows tie often; the lower loss is then the finer measure. It is no gain that early stopping waits for
-        if gain is None or gain > 0 or (gain == 0 and scores["loss"] < best.get("loss", -math.inf)):
+        if best is None or gain is None or gain > 0 or (gain == 0 and scores["loss"] < best.get("loss", -math.inf)):
             self._keep_best(step, value, scores["loss"])
         margin = 0.0 if self.train.early_stopping is None else self.train.early_stopping.min_delta
         self.state.waits = 0 if gain is None or gain > margin else self.state.waits + 1

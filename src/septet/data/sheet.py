@@ -94,7 +94,7 @@ def read_sheet(path: Path) -> tuple[list[Line], list[Stamp]]:
         raise UsageError(
             "There is no such review sheet.", where=str(path), hint="septet prepare RECIPE --review review.csv"
         )
-    wanted = dict.fromkeys(("row", "corrected", "verdict"), "data.corrections")
+    wanted: dict[str, str] = dict.fromkeys(("row", "corrected", "verdict"), "data.corrections")
     table = read_file(path, columns=wanted)
     found: dict[int, Line] = {}
     for index, row in enumerate(table.rows()):
