@@ -167,7 +167,7 @@ def encoder_of(recipe: Any, listen: Listen = quiet) -> Any:
     if not reads_model(recipe):
         return _folds.Counted()
     from septet.engine.device import choose_device
-    from septet.model.features import Features
+    from septet.model.kept import KeptFeatures
     from septet.model.length import most_tokens
     from septet.model.load import base_folder, check_folder
 
@@ -183,7 +183,7 @@ def encoder_of(recipe: Any, listen: Listen = quiet) -> Any:
         return _folds.Counted()
     length = min(recipe.model.max_length or MAX_LENGTH, most_tokens(config) or MAX_LENGTH)
     device = str(choose_device(recipe.train.device))
-    return _folds.Embedded(Features(folder, max_length=length, device=device), listen)
+    return _folds.Embedded(KeptFeatures(folder, max_length=length, device=device), listen)
 
 
 def _targets(rows: Rows, labels: Sequence[str]) -> np.ndarray:

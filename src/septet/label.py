@@ -11,8 +11,6 @@ Left out: tasks other than `classify`.
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from septet import cache
 from septet.data.rows import Texts, row_id
-from septet.durable import write_atomic
 from septet.errors import DataError, UsageError
 from septet.labelling.picks import pick
 from septet.labelling.sheet import read_labelled, read_sheet, write_labelled, write_sheet
@@ -230,25 +226,4 @@ def _vectors(texts: list[Texts], wanted: Wanted, *, listen: Listen) -> tuple[np.
     if folder is None:
         listen("note", text=f"label: rows are picked by TF-IDF, {wanted.model} is not on this machine")
         return embed(texts, None, name=wanted.model)
-    files = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in sorted(folder.glob("*.safetensors"))]
-    key = hashlib.blake2b(repr([str(folder), files, texts]).encode("utf-8", "surrogatepass"), digest_size=16)
-    kept = cache.folder("vectors") / f"{key.hexdigest()}.npy"
-    try:
-        found = np.load(kept, allow_pickle=False)
-        if len(found) == len(texts):
-            return found.astype(np.float32), wanted.model
-    except (OSError, ValueError):
-        pass  # not kept yet, or damaged: embedded again
-    vectors, how = embed(texts, folder, name=wanted.model, listen=listen)
-    if how == wanted.model:
-        _keep(kept, vectors)
-    return vectors, how
-
-
-def _keep(path: Path, vectors: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, vectors.astype(np.float16), allow_pickle=False)
-    try:
-        write_atomic(path, buffer.getvalue())
-    except OSError:
-        return  # a cache that cannot be written is no error: the rows are embedded again next time
+    return embed(texts, folder, name=wanted.model, listen=listen)

@@ -205,5 +205,5 @@ def test_vectors_of_a_model_are_kept_between_rounds(pool, monkeypatch):
     label(pool, budget=5, model="starter")
     fill(pool.with_name("pool.sheet-1.csv"))
     label(pool, read=pool.with_name("pool.sheet-1.csv"), model="starter")
-    monkeypatch.setattr("septet.label.embed", None)  # would fail where it is called
+    monkeypatch.setattr("septet.model.features.Features", None)  # would fail where it is called
     assert label(pool, budget=5, model="starter").picked == 5

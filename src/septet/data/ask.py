@@ -72,6 +72,7 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
     data = recipe.data.model_dump(mode="json")
     for name in ("weights", "balance", "augment"):
         data.pop(name, None)  # they decide what is learned of the prepared rows, and change none
+    del data["folder"]  # the files' own hashes, or their whole paths, stand beside these facts
     if data["sample"] is not None and data["sample"]["labels"] is None:
         del data["sample"]["labels"]  # younger than data that were prepared without it
     data.pop("target", None)  # train is compared with it, and stays as it is

@@ -25,12 +25,12 @@ def embed(
         folder: of the model; None where there is none on this machine.
         name: what the model is called.
     """
-    from septet.model.features import Features
+    from septet.model.kept import KeptFeatures
 
     if folder is not None:
         try:
             rows = [text[0] if len(text) == 1 else text[:2] for text in texts]
-            return Features(folder).encode(rows, listen), name
+            return KeptFeatures(folder).encode(rows, listen), name
         except (SeptetError, OSError, ValueError, KeyError) as error:
             listen("note", text=f"rows are compared by TF-IDF: {name} cannot embed ({error})")
     return by_words([" ".join(text) for text in texts]), "TF-IDF"
