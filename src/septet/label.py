@@ -113,7 +113,7 @@ def label(
     """
     if (budget is None) == (sheet is None):
         raise UsageError("Say how many rows to pick, or which sheet to read.", hint="--budget 200, or --read SHEET")
-    pool = pool_of(data, wanted)
+    pool = pool_of(data, wanted, listen=listen)
     known = read_labelled(wanted.known, label=wanted.label, pool=pool)
     if sheet is not None:
         return _read_back(data, wanted, pool, known, sheet=Path(sheet), new_labels=new_labels)

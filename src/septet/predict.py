@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from septet.data.files import LONGEST_LINE
 from septet.data.write import Writer, open_writer
 from septet.errors import DataError, UsageError
 from septet.progress import Listen, quiet
@@ -277,12 +278,12 @@ def _is_plain_text(path: Path, texts: list[str]) -> bool:
     if path.suffix.lower() != ".txt" or not path.is_file():
         return False
     with path.open("rb") as file:
-        header = file.readline().decode("utf-8", "replace").lstrip("\ufeff")
+        header = file.readline(1 << 16).decode("utf-8", "replace").lstrip("\ufeff")
     return not set(texts) <= {cell.strip().strip('"') for separator in ",;\t|" for cell in header.split(separator)}
 
 
 def _lines(stream: BinaryIO, texts: list[str], *, where: str) -> tuple[Iterable[dict[str, Any]], list[str], None]:
-    first = _decoded(stream.readline(), 1, where=where).lstrip("\ufeff")
+    first = _decoded(stream.readline(LONGEST_LINE + 1), 1, where=where).lstrip("\ufeff")
     if not first:
         raise DataError("There is no row to answer.", where=where)
     lines = _numbered(stream, first, where=where)
@@ -299,7 +300,7 @@ def _lines(stream: BinaryIO, texts: list[str], *, where: str) -> tuple[Iterable[
 
 def _numbered(stream: BinaryIO, first: str, *, where: str) -> Iterator[tuple[int, str]]:
     yield 1, first.rstrip("\r\n")
-    for number, line in enumerate(stream, 2):
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), 2):
         yield number, _decoded(line, number, where=where).rstrip("\r\n")
 
 
@@ -331,6 +332,8 @@ def _object(line: str) -> dict[str, Any] | None:
 
 
 def _decoded(line: bytes, number: int, *, where: str) -> str:
+    if len(line) > LONGEST_LINE:
+        raise DataError(f"A line is longer than {LONGEST_LINE >> 20} MiB; no text is.", where=f"{where} line {number}")
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -143,9 +143,9 @@ def read_texts(data: Any, column: str | None) -> list[str]:
         files = _plain_files(Path(data))
         if files:
             return [line for file in files for line in _lines(file) if line.strip()]
-    from septet.data.read import read
+    from septet.data.read import Reading, read
 
-    table = read(data)
+    table = read(data, reading=Reading(encoding="utf-8"))  # a vocabulary learned of a wrong guess would be of no use
     if column is None and len(table.columns) == 1:
         column = next(iter(table.columns))
     if column is None or column not in table.columns:

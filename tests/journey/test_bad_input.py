@@ -112,7 +112,7 @@ def test_foreign_key(case):
 
 def test_unreadable_encoding(case):
     (case.folder / "data.csv").write_bytes(CSV.encode() + "caf\xe9,post\n".encode("latin-1"))
-    refused(case.run(), 3, "data.csv", "utf-8", "latin-1")
+    refused(case.run(), 3, "data.csv", "utf-8", 'cp1252 reads "café,post"')
 
 
 def test_broken_csv_row(case):

@@ -116,7 +116,7 @@ def test_data_json_is_written_before_a_blocker_stops_the_run(tmp_path):
         ("", DataError, ["empty"]),
         ("texts,label\na,b\n", RecipeError, ["task.text", "texts, label"]),
         ("text,label\na,b\nc\n", DataError, ["line 3"]),
-        (b"text,label\n\xff,b\n", DataError, ["line 2", "latin-1"]),
+        (b"text,label\n\xff,b\n", DataError, ["line 2", "cp1252 reads"]),
         ("text,label\na,x\nb,\nc,y\n", CheckError, ["label-missing", "train.csv line 3"]),
     ],
 )

@@ -1,6 +1,6 @@
 """CSV and TSV: delimited text with a header row, every value as written.
 
-Python's own parser in strict mode: it knows the line of every row (findings name it), and quotes that do not match are
+Of the comma, `;`, tab and `|` that the header has, the one is taken that the first rows fit best; where quotes are apostrophes, that is seen too. Python's own parser in strict mode: it knows the line of every row (findings name it), and quotes that do not match are
 an error, never a guess. "NA", "null" and "" stay text. Blank lines are skipped; columns without a name are left out.
 In a tab-separated file quotes are usually plain characters, so where every line has the right number of tabs a field is
 unquoted only if it is quoted as a whole.
@@ -10,27 +10,49 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from septet.data.files import LONGEST_LINE
 from septet.errors import DataError
+from septet.report import Finding
 
 SHOWN_ROWS = 5
-_DELIMITERS = ";\t|"
+SAMPLE = 1 << 16  # characters from the beginning that the dialect is told by
+_DELIMITERS = ",;\t|"
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def parse(text: str, name: str, *, delimiter: str | None = None) -> tuple[dict[str, list[str]], array]:
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the fields of a file are apart, and what may stand around one."""
+
+    delimiter: str = ","
+    quote: str = '"'
+
+    def told(self, name: str, *, given: bool) -> list[Finding]:
+        """Return what is to be told of a dialect; nothing of the usual one, or where the delimiter was given."""
+        how = [] if given or self.delimiter == "," else [f"apart by {_NAMES[self.delimiter]}"]
+        how += [] if self.quote == '"' else ["quoted by apostrophes"]
+        if not how:
+            return []
+        evidence = {"file": name, "delimiter": self.delimiter, "quote": self.quote}
+        fix = f'nothing, if that is right; data.delimiter: "{self.delimiter}" says so'.replace("\t", "\\t")
+        return [Finding("delimiter-guessed", "note", f"{name}: its fields are {' and '.join(how)}.", fix, evidence)]
+
+
+def parse(text: str, name: str, *, dialect: Dialect | None = None) -> tuple[dict[str, list[str]], array]:
     """Return the columns and the line each row begins on.
 
     Args:
-        delimiter: one character; None: the comma, or where the header has none, the `;`, tab or `|` it has most of.
+        dialect: None: detected.
 
     Raises:
         DataError: a row that does not fit the header, quotes that do not match, a duplicate column, or no row.
     """
-    delimiter = delimiter or detect(text)
-    rows = _rows(text, name, delimiter=delimiter)
+    dialect = dialect or detect(text)
+    rows = _rows(text, name, dialect=dialect)
     header_line, header = next(((line, row) for line, row in rows if row), (1, []))
     _check_header(header, name, line=header_line)
     width = len(header)
@@ -46,29 +68,67 @@ def parse(text: str, name: str, *, delimiter: str | None = None) -> tuple[dict[s
     if broken:
         raise _ragged(broken, header, name=name)
     if not values:
-        raise DataError("The file has a header and no rows.", where=name, received=delimiter.join(header))
+        raise DataError("The file has a header and no rows.", where=name, received=dialect.delimiter.join(header))
     columns = {column: list(found) for column, found in zip(header, zip(*values, strict=True), strict=True) if column}
     return columns, lines
 
 
-def detect(text: str) -> str:
-    """Return the delimiter the header uses."""
-    header = text.lstrip("\r\n").split("\n", 1)[0]
-    if "," in header:
-        return ","
-    best = max(_DELIMITERS, key=header.count)
-    return best if best in header else ","
+def detect(text: str, *, delimiter: str | None = None) -> Dialect:
+    """Return the dialect of a file, by its first rows.
+
+    Args:
+        delimiter: the one that is known.
+    """
+    head = text.lstrip("\r\n")[:SAMPLE]
+    cut = len(head) == SAMPLE
+    if cut:
+        head = head[: head.rfind("\n") + 1] or head
+    header = head.split("\n", 1)[0]
+    known = [delimiter] if delimiter else [each for each in _DELIMITERS if each in header] or [","]
+    # of those that fit equally well, the one of most columns, and then the comma
+    fits = {each: _fit(head, Dialect(each), cut=cut) for each in known}
+    best = max(known, key=lambda each: fits[each])
+    single = Dialect(best, "'")
+    if f"{best}'" not in f"{best}{header}" and "\n'" not in head and f"{best}'" not in head:
+        return Dialect(best)
+    misfit, alone = fits[best][0] < 1, _fit(head, single, cut=cut)[0] == 1
+    if alone and '"' not in header and (misfit or _all_single(head, best)):
+        return single
+    return Dialect(best)
 
 
-def _rows(text: str, name: str, *, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    if delimiter == "\t":
+def _fit(head: str, dialect: Dialect, *, cut: bool) -> tuple[float, int]:
+    """Return the share of rows that fit the header, and its width; 0 where it has no column."""
+    reader = csv.reader(
+        io.StringIO(head, newline=""), delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True
+    )
+    widths: list[int] = []
+    broken = 0
+    try:
+        widths += (len(row) for row in reader if row)
+    except csv.Error as error:
+        broken = not (cut and "unexpected end" in str(error))
+    fitting = sum(width == widths[0] for width in widths)
+    return (fitting / (len(widths) + broken) if widths else 0.0), (widths[0] if widths else 0)
+
+
+def _all_single(head: str, delimiter: str) -> bool:
+    """Whether the first lines hold nothing but fields in apostrophes."""
+    lines = [line.rstrip("\r") for line in head.split("\n") if line.strip()][:SHOWN_ROWS]
+    return all(line[:1] == line[-1:] == "'" and len(line) > 1 for line in lines) and f"'{delimiter}'" in lines[0]
+
+
+def _rows(text: str, name: str, *, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    if dialect == Dialect("\t"):
         plain = _plain_tabs(text)
         if plain is not None:
             yield from plain
             return
-    before = csv.field_size_limit(sys.maxsize)
+    before = csv.field_size_limit(LONGEST_LINE)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True
+        )
         line = 1
         while True:
             try:
@@ -141,4 +201,7 @@ def _quotes(error: csv.Error, name: str, *, line: int) -> DataError:
             where=f"{name} line {line}",
             hint=hint,
         )
+    if "field limit" in str(error):
+        what = f"A text of this row is longer than {LONGEST_LINE >> 20} MiB: a quote seems to be open."
+        return DataError(what, where=f"{name} line {line}", hint=hint)
     return DataError(f"The row cannot be read: {error}.", where=f"{name} line {line}")

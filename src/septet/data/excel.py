@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import datetime
 import io
+import re
 import zipfile
 from array import array
 from collections.abc import Sequence
 from typing import Any
+from xml.sax.saxutils import unescape
 
 from septet.data.files import FREE_BYTES, RATIO
 from septet.data.table import Part, Table
@@ -22,16 +24,29 @@ from septet.report import Finding
 
 EXACT = 10**15  # a whole number up to here is shown digit by digit
 BLANK = "blank row"
+HEAD = 4096  # bytes in which a damaged file is looked for its first parts
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PARTS = (
-    b"xl/workbook",
+    b"[Content_Types].xml",
     b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet",
 )  # of the zip's first entries and list
 
 
+_TAG = re.compile(r"<[^>]+>")
+_CELL = re.compile(r"<(?:\w+:)?c(\s[^>]*)?(?<!/)>(.*?)</(?:\w+:)?c>", re.DOTALL)
+_FORMULA = re.compile(r"<(?:\w+:)?f[\s/>]")
+_VALUE = re.compile(r"<(?:\w+:)?v(?:\s[^>]*)?>[^<]")
+
+
 def is_spreadsheet(raw: bytes) -> bool:
-    """Whether bytes are those of a spreadsheet: Excel's older container, or a zip with a workbook in it."""
-    return raw.startswith(_OLE) or (raw.startswith(b"PK\x03\x04") and any(part in raw for part in _PARTS))
+    """Whether bytes are those of a spreadsheet: Excel's older container, or a zip with a workbook in it (and none with a spreadsheet in it)."""
+    if raw.startswith(_OLE) or not raw.startswith(b"PK\x03\x04"):
+        return raw.startswith(_OLE)
+    try:
+        names = zipfile.ZipFile(io.BytesIO(raw)).namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged: its first entries tell
+        return any(part in raw[:HEAD] for part in _PARTS)
+    return any(name.startswith("xl/workbook.") for name in names) or _PARTS[1] in raw[:HEAD]
 
 
 def parse(raw: bytes, name: str, *, sheet: str | None = None) -> Table:
@@ -55,6 +70,9 @@ def parse(raw: bytes, name: str, *, sheet: str | None = None) -> Table:
     table = _table(found[chosen], label)
     if sheet is None and len(filled) > 1:
         table.findings.append(_unread(name, chosen, filled))
+    unsaved = _unsaved(raw, chosen)
+    if unsaved:
+        table.findings.append(_without_value(label, unsaved))
     return table
 
 
@@ -113,7 +131,8 @@ def _sheets(raw: bytes, name: str, *, only: str | None) -> dict[str, list[tuple[
                 received=only,
                 hint=suggest(only, names) or f"its sheets: {', '.join(names)}",
             )
-        wanted = names if only is None else [only]
+        hidden = [each.name for each in book.sheets_metadata if each.visible != calamine.SheetVisibleEnum.Visible]
+        wanted = sorted(names, key=hidden.__contains__) if only is None else [only]
         return {each: _rows(book.get_sheet_by_name(each).iter_rows()) for each in wanted}
     except calamine.PasswordError:
         raise DataError(
@@ -124,6 +143,34 @@ def _sheets(raw: bytes, name: str, *, only: str | None) -> dict[str, list[tuple[
         raise DataError(
             f"The file is damaged or no spreadsheet ({reason}).", where=name, hint="copy or download it again"
         ) from None
+
+
+def _unsaved(raw: bytes, sheet: str) -> list[str]:
+    """Return the cells of an .xlsx sheet that hold a formula and no value: a program wrote it, and no spreadsheet has computed it."""
+    if not raw.startswith(b"PK"):
+        return []
+    with zipfile.ZipFile(io.BytesIO(raw)) as file:
+        try:
+            book, related = file.read("xl/workbook.xml").decode(), file.read("xl/_rels/workbook.xml.rels").decode()
+            targets = {_attribute(each, "Id"): _attribute(each, "Target") for each in _TAG.findall(related)}
+            own = next((each for each in _TAG.findall(book) if unescape(_attribute(each, "name")) == sheet), "")
+            target = targets[_attribute(own, r"\w+:id")]
+            cells = file.read(target.lstrip("/") if target.startswith("/") else f"xl/{target}").decode()
+        except (KeyError, UnicodeDecodeError, zipfile.BadZipFile):  # another form of the file: calamine has read it
+            return []
+    if "<f" not in cells:
+        return []
+    found = ((match[1] or "", match[2]) for match in _CELL.finditer(cells))
+    return [_attribute(own, "r") for own, inside in found if _FORMULA.search(inside) and not _has_value(own, inside)]
+
+
+def _has_value(own: str, inside: str) -> bool:
+    return _VALUE.search(inside) is not None or _attribute(own, "t") == "str"
+
+
+def _attribute(text: str, name: str) -> str:
+    found = re.search(rf"""\s{name}\s*=\s*(?:"([^"]*)"|'([^']*)')""", text)
+    return "" if found is None else found[1] or found[2] or ""
 
 
 def _rows(cells: Any) -> list[tuple[int, list[str | None]]]:
@@ -177,6 +224,17 @@ def _check_unnamed(values: Sequence[tuple[int, list[str | None]]], header: Seque
 
 def _is_blank(row: Sequence[str | None]) -> bool:
     return not any(cell is not None and cell.strip() for cell in row)
+
+
+def _without_value(name: str, cells: Sequence[str]) -> Finding:
+    shown = ", ".join(cells[:8]) + (", …" if len(cells) > 8 else "")
+    return Finding(
+        "formula-without-value",
+        "warning",
+        f"{name}: {len(cells):,} {'cell holds a formula' if len(cells) == 1 else 'cells hold formulas'} that nothing has computed yet, and {'was' if len(cells) == 1 else 'were'} read as empty: {shown}.",
+        "open the file in a spreadsheet program and save it, or write values",
+        {"file": name, "rows": len(cells), "cells": list(cells[:50])},
+    )
 
 
 def _unread(name: str, chosen: str, filled: Sequence[str]) -> Finding:

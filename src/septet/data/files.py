@@ -1,7 +1,7 @@
-"""Raw files: finding them, reading their bytes, unpacking gzip, xz and zstd, decoding.
+"""Raw files: finding them, reading their bytes, unpacking gzip, xz and zstd.
 
-A path in a recipe is a file, a folder (its tables, sorted by name), a pattern with `*`, or a list of these. Bytes are
-read once and hashed on the way. Left out: URLs and archives; the messages say what to do instead.
+A path in a recipe is a file, a folder (its tables, sorted by name), a pattern with `*`, a file in an archive (`data.zip/train.csv`), or a list
+of these. Bytes are read once and hashed on the way. Left out: URLs; the message says what to do instead.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import difflib
 import gzip
 import hashlib
 import io
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from septet.data.arrow import saved_files
 from septet.data.table import Stamp
@@ -42,9 +45,13 @@ FORMATS = {
     ".ods": "excel",
 }
 PACKED = (".gz", ".xz", ".zst")
+ARCHIVES = (".zip", ".tar", ".tgz", ".txz")
+KINDS = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods, conll"
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 RATIO, FREE_BYTES = 200, 50_000_000  # real text packs 3 to 20 times; a bomb a thousand times
 CHUNK = 1 << 20
+LONGEST_LINE = 64 << 20  # bytes; the longest book has 10 million letters, and a line that never ends fills the memory
+TOO_LONG = "A line is longer"
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -78,7 +85,7 @@ def find_files(source: str | Path | Sequence[str | Path], *, plain: bool = False
     path = Path(text).expanduser()
     if path.is_dir():
         return saved_files(path) or _folder(path, plain=plain)
-    if path.exists():
+    if path.exists() or in_archive(path) is not None:
         return [path]
     if "*" in path.name and path.parent.is_dir():
         found = sorted(p for p in path.parent.glob(path.name) if p.is_file() and not p.name.startswith("."))
@@ -97,7 +104,7 @@ def format_of(path: Path, *, plain: bool = False) -> str:
         RecipeError: the ending is none of those read here.
     """
     last = ending(path)
-    name = "text" if plain and last == ".txt" else FORMATS.get(last)
+    name = "text" if plain and last == ".txt" else "archive" if last in ARCHIVES else FORMATS.get(last)
     if name is None:
         hint = "data.format: csv   (or tsv, json, jsonl, parquet, arrow, excel, conll, text)"
         raise RecipeError(
@@ -106,67 +113,66 @@ def format_of(path: Path, *, plain: bool = False) -> str:
     return name
 
 
-def read_bytes(path: Path) -> tuple[bytes, Stamp]:
+def read_bytes(path: Path, *, longest: Callable[[bytes], int | None] = lambda head: None) -> tuple[bytes, Stamp]:
     """Return a file's bytes, unpacked when it is gzip, xz or zstd, and its stamp (taken before reading).
 
-    Raises:
-        DataError: the file is empty, damaged, or unpacks to far more than real data do.
-    """
-    status = path.stat()
-    raw = path.read_bytes()
-    stamp = Stamp(str(path.resolve()), status.st_size, status.st_mtime_ns, hashlib.sha256(raw).hexdigest())
-    if not raw:
-        raise DataError("The file is empty.", where=shown(path))
-    packing = next((name for magic, name in MAGIC.items() if raw.startswith(magic)), None)
-    if packing is not None:
-        raw = b"".join(unpacked(raw, path, packing=packing))
-        if not raw:
-            raise DataError("The file is empty.", where=shown(path))
-    return raw, stamp
-
-
-def decode(raw: bytes, path: Path, *, encoding: str = "utf-8", lenient: bool = False) -> str:
-    """Return the text of a file, without a byte order mark.
-
     Args:
-        lenient: a byte that does not fit becomes half a character (U+DC80 to U+DCFF), and a NUL stays.
+        longest: of how a file begins, to how many bytes its lines may run; None where it is not read by lines.
 
     Raises:
-        RecipeError: there is no such encoding.
-        DataError: a byte does not fit; names its line.
+        DataError: the file is empty, damaged, has a line that is too long, or unpacks to far more than real data do.
     """
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding.lower().replace("-", "") == "utf8":
-        raise DataError("The file is UTF-16, not utf-8.", where=f"{shown(path)} line 1", hint="data.encoding: utf-16")
-    try:
-        text = raw.decode(encoding, "surrogateescape" if lenient else "strict")
-    except LookupError:
-        raise RecipeError(
-            "data.encoding is no encoding known here.", received=encoding, hint="utf-8, latin-1, cp1252, utf-16"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"Byte 0x{raw[error.start]:02x} is not valid {encoding}.",
-            where=f"{shown(path)} line {line}",
-            hint="data.encoding: latin-1   (what older Western files use), or save the file as UTF-8",
-        ) from None
-    text = text.removeprefix("\ufeff")
-    nul = -1 if lenient else text.find("\0")
-    if nul >= 0:
-        raise DataError(
-            "There is a NUL byte in the text.",
-            where=f"{shown(path)} line {text.count(chr(10), 0, nul) + 1}",
-            hint="the file is binary, damaged, or of another encoding (data.encoding: utf-16)",
-        )
-    if not text.strip():
-        raise DataError("The file is empty.", where=shown(path))
-    return text
+    status, digest = path.stat(), hashlib.sha256()
+    with path.open("rb") as file:
+        chunks = _hashed(file, digest)
+        first = next(chunks, b"")
+        packing = packing_in(first)
+        if packing is not None:
+            chunks = unpacked(b"".join((first, *chunks)), path, packing=packing)
+            first = next(chunks, b"")
+        if not first:
+            raise DataError("The file is empty.", where=shown(path))
+        most, found = longest(first), io.BytesIO()
+        for chunk in measured(chain((first,), chunks), shown(path), most=most):
+            found.write(chunk)
+    stamp = Stamp(str(path.resolve()), status.st_size, status.st_mtime_ns, digest.hexdigest())
+    return found.getvalue(), stamp
+
+
+def measured(chunks: Iterable[bytes], name: str, *, most: int | None = LONGEST_LINE) -> Iterator[bytes]:
+    """Yield pieces of a text, none much larger than `CHUNK`.
+
+    Raises:
+        DataError: a line is longer than `most` bytes; the rest is then not read.
+    """
+    line, length = 1, 0
+    for chunk in chunks:
+        ends = [end for end in (chunk.find(b"\n"), chunk.find(b"\r")) if end >= 0]
+        if most is not None and length + min(ends, default=len(chunk)) > most:
+            raise DataError(
+                f"{TOO_LONG} than {most >> 20} MiB; no row is.",
+                where=f"{name} line {line}",
+                hint="check what writes it: each row needs a line of its own, or is the file of another format?",
+            )
+        line += chunk.count(b"\n")
+        length = len(chunk) - 1 - max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) if ends else length + len(chunk)
+        yield chunk
+
+
+def _hashed(file: BinaryIO, digest: Any) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        yield chunk
 
 
 def packing_of(path: Path) -> str | None:
     """Return how a file is packed, by its first bytes; None where it is not."""
     with path.open("rb") as file:
-        head = file.read(max(map(len, MAGIC)))
+        return packing_in(file.read(max(map(len, MAGIC))))
+
+
+def packing_in(head: bytes) -> str | None:
+    """Return how bytes are packed that begin so; None where they are not."""
     return next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -201,26 +207,41 @@ def shown(path: Path) -> str:
     return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(path)
 
 
-def _folder(folder: Path, *, plain: bool) -> list[Path]:
-    found = [
-        p
-        for p in sorted(folder.iterdir())
-        if p.is_file() and p.name[0] not in "._~" and ending(p) in FORMATS and (plain or ending(p) != ".txt")
-    ]
-    if not found:
-        kinds = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods, conll" + (", txt" if plain else "")
-        raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder))
-    splits = {
-        _SPLITS[word]
-        for p in found
-        if (word := p.name.lower().replace("-", ".").replace("_", ".").split(".")[0]) in _SPLITS
-    }
-    if len(splits) > 1:
+def in_archive(path: Path) -> tuple[Path, str] | None:
+    """Return the archive and the name in it of a path such as `data.zip/train.csv`; None where no file is an archive on its way."""
+    for parent in path.parents:
+        if ending(parent) in ARCHIVES and parent.is_file():
+            return parent, path.relative_to(parent).as_posix()
+    return None
+
+
+def is_table(name: str, *, plain: bool) -> bool:
+    """Whether a file of a folder or an archive is read, by its name: it is not hidden, and its ending is that of a table."""
+    path = Path(name)
+    return path.name[0] not in "._~" and ending(path) in FORMATS and (plain or ending(path) != ".txt")
+
+
+def check_splits(names: Sequence[str], where: str) -> None:
+    """Refuse to read files of several splits as one.
+
+    Raises:
+        RecipeError: their names are those of several splits.
+    """
+    words = [re.split(r"[._-]", Path(name).name.lower())[0] for name in names]
+    if len({_SPLITS[word] for word in words if word in _SPLITS}) > 1:
         raise RecipeError(
-            f"The folder holds files of several splits ({', '.join(p.name for p in found[:6])}); together they would leak.",
-            where=shown(folder),
-            hint=f"name the file: {shown(found[0])}",
+            f"The {'archive' if Path(where).is_file() else 'folder'} holds files of several splits ({', '.join(names[:6])}); together they would leak.",
+            where=where,
+            hint=f"name the file: {where}/{names[0]}",
         )
+
+
+def _folder(folder: Path, *, plain: bool) -> list[Path]:
+    found = [p for p in sorted(folder.iterdir()) if p.is_file() and is_table(p.name, plain=plain)]
+    if not found:
+        kinds = KINDS + (", txt" if plain else "")
+        raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder))
+    check_splits([p.name for p in found], shown(folder))
     return found
 
 

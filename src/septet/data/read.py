@@ -1,24 +1,59 @@
-"""Read any table: CSV, TSV, JSON, JSON lines, Parquet, Arrow, spreadsheets, plain text, packed (.gz, .xz, .zst), folders and lists of these, databases, or memory.
+"""Read any table: CSV, TSV, JSON, JSON lines, Parquet, Arrow, spreadsheets, plain text, packed (.gz, .xz, .zst), archives, folders and lists of these, databases, or memory.
 
 `read("tickets.csv").rows()` gives dicts with every value as written: the text "NA" stays text. Errors name the file and
-the line. The formats live in `delimited`, `jsonl`, `parquet`, `arrow`, `excel`, `conll`, `squad` and `documents` (plain text); databases in `sql`, tables in memory
+the line. Which encoding a text has is told in `encoding`, what is in an archive in `archive`. The formats live in `delimited`, `jsonl`, `parquet`, `arrow`, `excel`, `conll`, `squad` and `documents` (plain text); databases in `sql`, tables in memory
 in `memory`, hub data in `hub`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from septet.data import arrow, conll, delimited, documents, excel, jsonl, parquet, sql, stream
-from septet.data.files import FORMATS, decode, ending, find_files, format_of, read_bytes, shown
+from septet.data import archive, arrow, conll, delimited, documents, excel, jsonl, parquet, sql, stream
+from septet.data.encoding import AUTO, decode
+from septet.data.files import (
+    ARCHIVES,
+    CHUNK,
+    FORMATS,
+    LONGEST_LINE,
+    ending,
+    find_files,
+    format_of,
+    in_archive,
+    measured,
+    packing_in,
+    read_bytes,
+    shown,
+    unpacked,
+)
 from septet.data.memory import read_memory
 from septet.data.table import Part, Table, concatenate, require_columns
 from septet.errors import DataError
 
 PATHS = (str, Path, sql.Query)
+LONGEST_JSON = 512 << 20  # bytes of a pipe; parsed it takes several times that
+OTHERS = {
+    b"%PDF-": "a PDF",
+    b"\x89PNG\r\n": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"RIFF": "sound, an image or a film",
+    b"OggS": "sound",
+    b"fLaC": "sound",
+    b"\x7fELF": "a program",
+    b"\x93NUMPY": "an array of NumPy",
+    b"\x80\x02": "a pickle of Python",
+    b"\x80\x03": "a pickle of Python",
+    b"\x80\x04": "a pickle of Python",
+    b"\x80\x05": "a pickle of Python",
+    b"BZh": "packed by bzip2, which is not read here",
+    b"7z\xbc\xaf\x27\x1c": "an archive of 7-Zip",
+    b"Rar!\x1a": "an archive of RAR",
+    b"\x89HDF": "a file of HDF5",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +62,7 @@ class Reading:
 
     Args:
         format: auto: from the content where it begins as only one format does, else from the ending.
+        encoding: auto: UTF-8, or what the bytes tell; see `encoding.decode`.
         delimiter: None: detected.
         plain: whether `.txt` is plain text, not CSV, where the ending says the format.
         documents: how plain text is cut into documents; see `documents.parse`.
@@ -35,7 +71,7 @@ class Reading:
     """
 
     format: str = "auto"
-    encoding: str = "utf-8"
+    encoding: str = AUTO
     delimiter: str | None = None
     plain: bool = False
     documents: str | None = None
@@ -70,18 +106,77 @@ def read(
 def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[str, str] | None = None) -> Table:
     """Return the table of one file; see `read`."""
     reading = reading or Reading()
+    within = None if path.exists() else in_archive(path)
+    path, only = within or (path, None)
     table = _large(path, reading, columns=columns) if columns else None
     if table is not None:
         return table
-    raw, stamp = read_bytes(path)
-    kind = reading.format
-    if kind == "auto":
-        kind = content_format(raw, shown(path)) or format_of(path, plain=reading.plain)
-    table = _binary(raw, shown(path), kind=kind, reading=reading, columns=columns)
-    if table is None:
-        table = _text(raw, path, kind=kind, reading=reading)
-    require_columns(list(table.columns), dict(columns or {}), where=table.name)
+    raw, stamp = read_bytes(path, longest=lambda head: _longest(head, path, reading))
+    if (archive.is_archive(raw) and not excel.is_spreadsheet(raw)) or ending(path) in ARCHIVES:
+        table = _unpacked(raw, path, only=only, reading=reading, columns=columns)
+    else:
+        table = _parsed(raw, path, shown(path), reading=reading, columns=columns)
     table.stamps = [stamp]
+    return table
+
+
+def _longest(head: bytes, path: Path, reading: Reading) -> int | None:
+    """Return how long the lines of a file may be that begins so; a pipe of JSON, which has to be held as a whole, is one line.
+
+    Raises:
+        RecipeError: neither its name nor its beginning tells the format.
+    """
+    if head.startswith(b"PK") or archive.is_archive(head) or ending(path) in ARCHIVES:
+        return None
+    kind = _kind(head, path, shown(path), reading=reading)
+    if kind == "json":
+        return None if path.is_file() else LONGEST_JSON
+    return None if kind in ("excel", "parquet", "arrow") else LONGEST_LINE
+
+
+def _unpacked(
+    raw: bytes, path: Path, *, only: str | None, reading: Reading, columns: Mapping[str, str] | None
+) -> Table:
+    """Return the rows of all tables in an archive, or of the one that is named."""
+    name = shown(path)
+    members, told = archive.tables(raw, name, plain=reading.plain, only=only)
+    found = []
+    for member in members:
+        place, inner = f"{name}/{member.name}", Path(member.name)
+        content = member.read()
+        packing = packing_in(content)
+        if packing is not None:
+            content = b"".join(unpacked(content, path / member.name, packing=packing))
+        if archive.is_archive(content) and not excel.is_spreadsheet(content):
+            raise DataError("There is an archive in the archive.", where=place, hint="unpack it")
+        if not content:
+            raise DataError("The file is empty.", where=place)
+        for _ in measured(_chunks(content), place, most=_longest(content, inner, reading)):
+            pass
+        found.append(_parsed(content, inner, place, reading=reading, columns=columns))
+    table = concatenate(found)
+    table.parts = [replace(part, source=0) for part in table.parts]
+    table.findings += [told] if told is not None else []
+    return table
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    return (content[start : start + CHUNK] for start in range(0, len(content), CHUNK))
+
+
+def _kind(raw: bytes, path: Path, name: str, *, reading: Reading) -> str:
+    if reading.format != "auto":
+        return reading.format
+    return content_format(raw, name) or format_of(path, plain=reading.plain)
+
+
+def _parsed(raw: bytes, path: Path, name: str, *, reading: Reading, columns: Mapping[str, str] | None) -> Table:
+    """Return the table that bytes are; the path says by its ending of which format."""
+    kind = _kind(raw, path, name, reading=reading)
+    table = _binary(raw, name, kind=kind, reading=reading, columns=columns)
+    if table is None:
+        table = _text(raw, name, kind=kind, reading=reading)
+    require_columns(list(table.columns), dict(columns or {}), where=table.name)
     return table
 
 
@@ -104,12 +199,13 @@ def content_format(raw: bytes, name: str) -> str | None:
     """Return the format of a file that begins as no text does, whatever its name says; None where it may be text.
 
     Raises:
-        DataError: it is an archive, or a database.
+        DataError: it is a database, or something that is no table.
     """
     if excel.is_spreadsheet(raw):
         return "excel"
-    if raw.startswith(b"PK\x03\x04"):
-        raise DataError("The file is a zip archive, not a table.", where=name, hint="unpack it")
+    other = next((what for magic, what in OTHERS.items() if raw.startswith(magic)), None)
+    if other is not None:
+        raise DataError(f"The file is {other}, not a table.", where=name)
     if raw.startswith(sql.MAGIC):
         raise DataError("The file is a database of SQLite.", where=name, hint=f"sqlite:///{name}#TABLE")
     if arrow.is_arrow(raw):
@@ -128,11 +224,11 @@ def _binary(raw: bytes, name: str, *, kind: str, reading: Reading, columns: Mapp
     return None
 
 
-def _text(raw: bytes, path: Path, *, kind: str, reading: Reading) -> Table:
-    name = shown(path)
+def _text(raw: bytes, name: str, *, kind: str, reading: Reading) -> Table:
     lines: Sequence[int] | None = None
     unread: list[DataError] | None = [] if reading.lenient else None
-    text = decode(raw, path, encoding=reading.encoding, lenient=reading.lenient and kind == "jsonl")
+    decoded = decode(raw, name, encoding=reading.encoding, lenient=reading.lenient and kind == "jsonl")
+    text, told = decoded.text, decoded.findings
     if kind == "jsonl":
         found, lines = jsonl.parse_lines(text, name, unread=unread)
     elif kind == "json":
@@ -143,9 +239,11 @@ def _text(raw: bytes, path: Path, *, kind: str, reading: Reading) -> Table:
         parsed, lines = documents.parse(text, reading.documents)
         found = dict(parsed)
     else:
-        parsed, lines = delimited.parse(text, name, delimiter=reading.delimiter or ("\t" if kind == "tsv" else None))
+        dialect = delimited.detect(text, delimiter=reading.delimiter or ("\t" if kind == "tsv" else None))
+        parsed, lines = delimited.parse(text, name, dialect=dialect)
+        told += dialect.told(name, given=kind == "tsv" or reading.delimiter is not None)
         found = dict(parsed)
-    return Table(found, [Part(name, 0, lines)], unread=unread or [])
+    return Table(found, [Part(name, 0, lines)], unread=unread or [], findings=told)
 
 
 def _tables(source: Any, *, reading: Reading | None, columns: Mapping[str, str] | None) -> list[Table]:

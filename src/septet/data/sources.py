@@ -199,7 +199,7 @@ def _check_documents(data: Any, sources: Iterable[Source]) -> None:
     if data.documents is None:
         return
     files = [(path, source.plain) for source in sources for path in source.paths if isinstance(path, Path)]
-    if not any(data.format == "text" or format_of(path, plain=plain) == "text" for path, plain in files):
+    if not any(data.format == "text" or format_of(path, plain=plain) in ("text", "archive") for path, plain in files):
         raise RecipeError(
             "data.documents would be ignored: no plain text is read.",
             received=data.documents,
@@ -210,7 +210,11 @@ def _check_documents(data: Any, sources: Iterable[Source]) -> None:
 def _check_sheet(data: Any, sources: Iterable[Source]) -> None:
     if data.sheet is None or data.format == "excel":
         return
-    if all(not isinstance(path, Path) or format_of(path) != "excel" for source in sources for path in source.paths):
+    if all(
+        not isinstance(path, Path) or format_of(path) not in ("excel", "archive")
+        for source in sources
+        for path in source.paths
+    ):
         raise RecipeError(
             "data.sheet would be ignored: no spreadsheet is read.",
             received=data.sheet,

@@ -11,7 +11,6 @@ import codecs
 import csv
 import hashlib
 import stat
-import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from septet.data import delimited, jsonl, parquet
-from septet.data.files import CHUNK, packing_of, shown, unpacked
+from septet.data.delimited import Dialect
+from septet.data.files import CHUNK, LONGEST_LINE, TOO_LONG, measured, packing_of, shown, unpacked
 from septet.data.table import Part, Stamp, Table
 from septet.errors import DataError, amount
 from septet.report import Finding
@@ -53,14 +53,21 @@ def read(path: Path, kind: str, *, columns: Sequence[str], delimiter: str | None
     try:
         if kind == "parquet":
             return _parquet(path, columns, digest, status)
-        pieces = _texts(_bytes(path, digest))
+        pieces = _texts(measured(_bytes(path, digest), name))
+        dialect, whole = _begun(pieces, delimiter) if kind == "csv" else (None, _lines(pieces))
         names, found, lines = (
-            _parse_lines(pieces, name, columns) if kind == "jsonl" else _parse_csv(pieces, columns, delimiter)
+            _parse_lines(whole, name, columns) if dialect is None else _parse_csv(whole, columns, dialect)
         )
-    except (_Odd, DataError, UnicodeDecodeError, csv.Error):
+    except (_Odd, UnicodeDecodeError, csv.Error):
+        return None
+    except DataError as error:
+        if error.reason.startswith(TOO_LONG):
+            raise
         return None
     stamp = Stamp(str(path.resolve()), status.st_size, status.st_mtime_ns, digest.hexdigest())
     table = Table(found, [Part(name, 0, lines)], [stamp])
+    if dialect is not None:
+        table.findings += dialect.told(name, given=delimiter is not None)
     left = [each for each in names if each not in found]
     if left:
         table.findings.append(_in_pieces(name, status.st_size, left))
@@ -111,13 +118,24 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
         yield "".join(rest)
 
 
+def _begun(pieces: Iterable[str], delimiter: str | None) -> tuple[Dialect, Iterator[str]]:
+    """Return the dialect that the first lines tell, and all lines."""
+    whole, first, size = _lines(pieces), [], 0
+    for line in whole:
+        first.append(line)
+        size += len(line)
+        if size > 2 * delimited.SAMPLE:  # blank lines at the beginning are not looked at
+            break
+    return delimited.detect("".join(first), delimiter=delimiter), chain(first, whole)
+
+
 def _parse_lines(
-    pieces: Iterable[str], name: str, columns: Sequence[str]
+    whole: Iterable[str], name: str, columns: Sequence[str]
 ) -> tuple[list[str], dict[str, list[Any]], array]:
     names: dict[str, None] = {}
     found: dict[str, list[Any]] = {column: [] for column in columns}
     lines = array("q")
-    for number, line in enumerate(_lines(pieces), 1):
+    for number, line in enumerate(whole, 1):
         line = line.lstrip("\ufeff")
         if not line.strip():
             continue
@@ -131,24 +149,17 @@ def _parse_lines(
 
 
 def _parse_csv(
-    pieces: Iterable[str], columns: Sequence[str], delimiter: str | None
+    whole: Iterator[str], columns: Sequence[str], dialect: Dialect
 ) -> tuple[list[str], dict[str, list[Any]], array]:
-    whole = _lines(pieces)
     first = next(whole, "")
-    delimiter = delimiter or delimited.detect(first)
-    if delimiter == "\t" or not set(columns) <= set(next(csv.reader([first], delimiter=delimiter, strict=True), [])):
+    header = csv.reader([first], delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
+    if dialect.delimiter == "\t" or not set(columns) <= set(next(header, [])):
         raise _Odd
-    return _parse_rows(first, whole, columns, delimiter)
-
-
-def _parse_rows(
-    first: str, rest: Iterator[str], columns: Sequence[str], delimiter: str
-) -> tuple[list[str], dict[str, list[Any]], array]:
     found: dict[str, list[Any]] = {column: [] for column in columns}
     lines = array("q")
-    before = csv.field_size_limit(sys.maxsize)
+    before = csv.field_size_limit(LONGEST_LINE)
     try:
-        reader = csv.reader(_plain(first, rest), delimiter=delimiter, strict=True)
+        reader = csv.reader(_plain(first, whole), delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
         header = next(reader)
         named = [column for column in header if column]
         if len(set(named)) < len(named):

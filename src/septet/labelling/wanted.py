@@ -11,6 +11,7 @@ from typing import Any
 from septet.data.read import read
 from septet.data.rows import Texts, row_id
 from septet.errors import DataError, RecipeError, UsageError
+from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 
 
@@ -69,9 +70,11 @@ def columns_of(
     return Wanted(texts, task.label, tuple(task.labels or ()), recipe.model.name or "starter", path, recipe, named)
 
 
-def pool_of(data: str | Path, wanted: Wanted) -> dict[int, dict[str, str]]:
+def pool_of(data: str | Path, wanted: Wanted, *, listen: Listen = quiet) -> dict[int, dict[str, str]]:
     """Return the distinct rows of a file that have text: id -> columns of text."""
     table = read(data, columns=dict.fromkeys(wanted.texts, "task.text" if wanted.recipe else "--text"))
+    for finding in table.findings:
+        listen("finding", finding=finding)
     found: dict[int, dict[str, str]] = {}
     for values in zip(*(table.columns[column] for column in wanted.texts), strict=True):
         texts: Texts = tuple("" if value is None else str(value) for value in values)

@@ -86,14 +86,19 @@ class Data(Block):
         example="paragraph",
     )
     encoding: Text = key(
-        "utf-8",
-        "Text encoding of the files.",
-        why="what nearly every file has",
-        change="the reader reports undecodable bytes",
+        "auto",
+        "Text encoding of the files: auto, one that Python knows, or several that each line is tried in (utf-8|cp1252).",
+        why="utf-8; another only where the bytes are not UTF-8, detected and told",
+        change="the reader cannot tell the encoding, or has told a wrong one",
         example="latin-1",
     )
     delimiter: Text | None = key(
-        None, "Column separator of CSV files.", why="a comma, or a tab in TSV files", example=";", max_length=1
+        None,
+        "Column separator of CSV files.",
+        why="the one of , ; tab | that the first rows fit; a tab in TSV files",
+        change="the note delimiter-guessed tells a wrong one",
+        example=";",
+        max_length=1,
     )
     sheet: Text | None = key(
         None,
@@ -158,7 +163,8 @@ class Data(Block):
         yield from self._splits()
         yield from self.augment.problems()
         try:
-            codecs.lookup(self.encoding)
+            for each in self.encoding.split("|") if self.encoding != "auto" else ():
+                codecs.lookup(each)
         except LookupError:
             yield Problem("encoding", "must be an encoding that Python knows.", "encoding: utf-8")
         for name, bound in self.expect.items():
