@@ -68,7 +68,7 @@ def steps(run: Path) -> list[dict[str, Any]]:
 
 
 def no_cleaning() -> Any:
-    """Return a `data.clean` that changes nothing."""
-    from septet.recipe.data import Clean
+    """Return a cleaning that changes nothing."""
+    from septet.data.clean import Cleaning
 
-    return Clean(unicode="none", control=False, whitespace=False)
+    return Cleaning("none", control=False, whitespace=False)

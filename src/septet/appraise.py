@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from septet.data.clean import Cleaning, clean_rows
+from septet.data.clean import clean_rows
 from septet.data.files import read_bytes
 from septet.data.profile import spread
 from septet.data.rows import Rows
@@ -125,7 +125,7 @@ def _target_rows(recipe: Recipe, prepared: Prepared) -> tuple[list[tuple[tuple[s
         rows, stamps = _logged(path, schema), [read_bytes(path)[1]]
     else:
         rows, stamps = target_rows(recipe, schema)
-    clean_rows(rows, Cleaning.of(recipe.data.clean, layout=schema.layout), classes=schema.classes)
+    clean_rows(rows, prepared.cleaning(recipe.data.clean), classes=schema.classes)
     without = set(empty(rows, schema))
     pairs = zip(rows.texts, rows.labels, strict=True)
     return [(text, label) for i, (text, label) in enumerate(pairs) if i not in without], stamps

@@ -6,9 +6,9 @@ The order, and what each stage may change:
    and counted where `data.allow` says so.
 2. *Sample*: of a path `a.jsonl#500` so many rows; then (`data.sample`) the rows that `datasets`' `shuffle(seed).select(range(N))` would draw of the split as read.
    Then labels are *corrected* and rows dropped as a filled-in review sheet says (`data.corrections`).
-3. *Clean* the texts (`data.clean`), and answers that are free text; never labels.
+3. *Clean* the texts (`data.clean`), and answers that are free text; of labels, at most variants get one spelling.
 4. Drop rows without a label (a blocker unless lifted) or answer, rows without text, and rows the task cannot read, in every split:
-   they cannot be scored.
+   they cannot be scored. Then, of train and a given validation split, rows that are too short, too long or in another language, where `data.clean` says so.
 5. Drop *duplicates* (same text and label), settle *conflicts* (same text, other label), and take what a later split has too out
    of train and validation (`data.duplicates`, `data.conflicts`, `data.overlap`). A test split that was given loses nothing here.
 6. Look for *near duplicates*, within and between splits (`data.near`).
@@ -37,7 +37,7 @@ from septet import appraise, doubt
 from septet.augment import augment
 from septet.data import alike, audit, expect, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
-from septet.data.clean import Cleaning, clean_rows
+from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
 from septet.data.corrections import correct, ids_as_read
 from septet.data.draft import Draft, check_allowed
 from septet.data.ledger import Ledger
@@ -88,7 +88,8 @@ def prepare(
     if schema is not None:
         _check(schema, recipe, reviewed=review is not None)
     check_allowed(recipe.data.allow)
-    expect.check_names(recipe.data.expect, near=recipe.data.near.policy != "off")
+    looks = {"near": recipe.data.near.policy != "off", "language": recipe.data.clean.language is not None}
+    expect.check_names(recipe.data.expect, **looks)
     sources = find_sources(recipe, tables)
     root = run.path.parent / FOLDER
     key = _key(recipe, task, schema, sources)
@@ -228,7 +229,7 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, 
     found = store.existing(root, name, facts=facts)
     if found is not None and sheet is None:
         return found
-    _refine(raw, recipe, sheet=sheet, listen=listen)
+    lines = _refine(raw, recipe, sheet=sheet, listen=listen)
     if found is not None:
         return found
     sources = _book_sources(draft, recipe.data.files("train"), raw.origins["train"])
@@ -238,6 +239,7 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, 
         "ledger": draft.ledger.to_json(),
         "findings": draft.report.to_json(),
         "profile": profile(draft.splits, schema, raw.surveys),
+        **({"lines": lines} if lines else {}),
     }
     return store.write(root, name, splits=draft.splits, schema=schema, facts=facts, sources=sources)
 
@@ -264,18 +266,18 @@ def _weighed(ledger: dict[str, Any], data: Any) -> dict[str, Any]:
     return {**ledger, "train": {**train, "sources": sources}}
 
 
-def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> None:
-    """Run the stages after reading, in the order of the module's docstring."""
+def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> list[str]:
+    """Run the stages after reading, in the order of the module's docstring; return the repeated lines that were taken out."""
     data, draft, schema = recipe.data, raw.draft, raw.draft.schema
     ids = ids_as_read(draft) if sheet is not None or raw.corrections else {}
     _draw_paths(raw, seed=(data.sample or Sample()).seed)
     _sample(draft, data.sample)
     if raw.corrections:
         correct(draft, raw.corrections, ids, labels=_listed(recipe))
-    cleaning = Cleaning.of(data.clean, layout=schema.layout)
-    for split, rows in draft.splits.items():
-        draft.ledger[split].cleaned = clean_rows(rows, cleaning, classes=schema.classes)
+    lines = clean(draft, data.clean, listed=_listed(recipe)).lines
     drop_unusable(draft, raw.task)
+    drop_by_length(draft, data.clean)
+    drop_by_language(draft, data.clean)
     audit.check_repeated_text(draft)
     repeats.drop_duplicates(draft, data.duplicates)
     if schema.classes:
@@ -298,6 +300,7 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> No
         draft.ledger[split].kept = len(rows)
     draft.ledger.check()
     expect.check_expected(draft, data.expect)
+    return sorted(lines)
 
 
 def _listed(recipe: Any) -> list[str] | None:

@@ -349,7 +349,7 @@ def write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> N
         model=merged,
         task=setup.task,
         processor=setup.processor,
-        clean=setup.recipe.data.clean,
+        clean=setup.prepared.cleaning(setup.recipe.data.clean),
         dtype=setup.base.dtype,
         card=text,
         adapter=adapter if adapter_folder.exists() else None,

@@ -49,9 +49,9 @@ def make_model(folder: Path, *, pair: bool = False, max_length: int = 32) -> Non
         **task.heads()["label"].config,
     )
     model = BertForSequenceClassification(config).eval()
-    from septet.recipe.data import Clean
+    from septet.data.clean import Cleaning
 
-    clean = Clean()
+    clean = Cleaning()
     write_artifact(folder, model=model, task=task, processor=tokenizer, clean=clean, dtype="float32", card="# small\n")
 
 

@@ -172,3 +172,20 @@ def test_a_damaged_artifact_is_refused(tmp_path):
     weights.write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.safetensors"):
         predict(folder, [{"body": "a"}])
+
+
+def test_what_is_served_is_cleaned_as_what_was_trained_on(tmp_path):
+    from septet.data.clean import Cleaning
+    from septet.model.artifact import seal
+    from septet.model.predictor import Predictor
+
+    make_model(tmp_path)
+    task = json.loads((tmp_path / "task.json").read_text())
+    task["clean"] = Cleaning(repair=True, html=True, mask=["email"], lines={"sent from a phone"}).to_json()
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    seal(tmp_path)
+    predictor = Predictor.load(tmp_path)
+    raw = "<p>cafÃ© at a@b.example.com</p>\nmy card\nsent from  a phone"
+    one, same, other = predictor.predict([raw, "café at <EMAIL> my card", "cafÃ© at a my card sent from"])
+    assert one.scores == pytest.approx(same.scores, abs=1e-5)
+    assert one.scores != pytest.approx(other.scores, abs=1e-4)

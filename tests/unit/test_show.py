@@ -55,7 +55,7 @@ def recipe(model: Path, length: int | None = None, **task: Any) -> dict[str, Any
             "train": "memory",
             "validation": "memory",
             "split": {"test": 0},
-            "clean": {"unicode": "none", "control": False, "whitespace": False},
+            "clean": {"repair": False, "unicode": "none", "control": False, "whitespace": False},
         },
         "task": {"name": "generate", **columns, **task},
         "model": {"name": str(model), **({} if length is None else {"max_length": length})},

@@ -85,6 +85,18 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
     for younger in ("corrections", "documents", "sheet"):
         if data[younger] is None:
             del data[younger]  # younger than data that were prepared without it
+    for younger, usual in (
+        ("html", False),
+        ("boilerplate", None),
+        ("mask", []),
+        ("labels", "warn"),
+        ("language", None),
+    ):
+        if data["clean"][younger] == usual:
+            del data["clean"][younger]
+    for younger in ("min_length", "max_length"):
+        if data["clean"][younger] is None:
+            del data["clean"][younger]
     data |= {split: _without_passwords(data[split]) for split in ("train", "validation", "test")}
     reads = [task.name, _sha256(task.name)]  # such a task looks at the rows, with code that may change
     if schema is None:

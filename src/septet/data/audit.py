@@ -6,7 +6,7 @@ their own file, `repeats`, and so have rows that are of no use, `unusable`.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 from septet.data.balance import remedy
@@ -50,7 +50,7 @@ def check_repeated_text(draft: Draft) -> None:
 
 def check_labels(draft: Draft, listed: Sequence[str] | None) -> None:
     """Check the labels of all splits against train and against `task.labels`; unseen ones leave validation and test."""
-    _check_spelling(draft)
+    _check_missing(draft)
     train = draft.splits["train"].label_counts()
     if len(train) == 1:
         label = next(iter(train))
@@ -176,25 +176,10 @@ def _more_rows(draft: Draft, split: str) -> str:
     return f"add rows, or a larger data.split.{name}"
 
 
-def _check_spelling(draft: Draft) -> None:
+def _check_missing(draft: Draft) -> None:
     counts: Counter[str] = Counter()
     for rows in draft.splits.values():
         counts.update(rows.label_counts())
-    forms: defaultdict[str, list[str]] = defaultdict(list)
-    for label in counts:
-        forms["".join(label.casefold().split())].append(label)
-    variants = [sorted(found, key=lambda label: -counts[label]) for found in forms.values() if len(found) > 1]
-    if variants:
-        shown = "; ".join(
-            " / ".join(f'"{label}" ({counts[label]:,})' for label in found) for found in variants[:_SHOWN]
-        )
-        draft.find(
-            "label-variants",
-            "warning",
-            message=f"Labels that differ only in case or spaces are different labels: {shown}.",
-            fix="write each label in one way",
-            evidence={"variants": variants},
-        )
     for label, count in counts.items():
         word = label.strip().casefold()
         if word == _NAN or word in _BLANK_WORDS:

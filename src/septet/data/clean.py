@@ -1,9 +1,10 @@
-"""Clean text: Unicode form, characters that carry nothing, white space.
+"""Clean text, in this order: broken encodings, HTML, repeated lines, Unicode form, characters that carry nothing, personal data, white space.
 
 The same functions serve training and prediction, so that a served text is cleaned as the training rows were. Joiners
 (U+200D, U+200C) between visible characters stay: emoji families and several scripts need them. A lone surrogate, which
 no file can hold, becomes U+FFFD whatever the options. Of lists and objects (the turns of a conversation), the texts
-inside are cleaned, also where they are kept as JSON text.
+inside are cleaned, also where they are kept as JSON text. The steps themselves are files of `cleaning/`, as are those that
+take rows out.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+from septet.data.cleaning.html import strip_html
+from septet.data.cleaning.lines import without_lines
+from septet.data.cleaning.personal import mask
+from septet.data.cleaning.repair import repair
 from septet.data.rows import Rows
+
+Tell = Callable[[str, str, str], None]  # told of each change: its kind, the text before, the text after
 
 _SPACES = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
 _CONTROL = re.compile(
@@ -29,30 +36,54 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """What is cleaned; see `data.clean` in the recipe."""
+    """What is cleaned in a text; see `data.clean` in the recipe.
+
+    Args:
+        whitespace: None, as in a recipe that no columns have decided, is as for texts that are read.
+        lines: repeated lines that are taken out, as `cleaning.lines` finds them.
+    """
 
     unicode: str = "NFC"
     control: bool = True
     whitespace: bool | None = True
+    repair: bool = False
+    html: bool = False
+    mask: Collection[str] = ()
+    lines: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.whitespace is None:  # left open in a recipe that no columns have decided: as for texts that are read
+        if self.whitespace is None:
             object.__setattr__(self, "whitespace", True)
+        object.__setattr__(self, "mask", tuple(self.mask))
+        object.__setattr__(self, "lines", frozenset(self.lines))
 
     @classmethod
-    def of(cls, options: Any, *, layout: bool = False) -> Cleaning:
+    def of(cls, options: Any, *, layout: bool = False, lines: Collection[str] = ()) -> Cleaning:
         """Return the cleaning a recipe's `data.clean` asks for.
 
         Args:
             layout: white space is part of the text, and stays unless the recipe says otherwise.
+            lines: the repeated lines that were found in train, where it asks for that.
         """
         whitespace = not layout if options.whitespace is None else options.whitespace
-        return cls(options.unicode, options.control, whitespace)
+        return cls(
+            options.unicode, options.control, whitespace, options.repair, options.html, options.mask, frozenset(lines)
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Cleaning:
+        """Return the cleaning of an artifact; a step that is younger than the artifact is off."""
+        return cls(**{name: value[name] for name in (field.name for field in fields(cls)) if name in value})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what an artifact keeps."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**found, "mask": list(self.mask), "lines": sorted(self.lines)}
 
 
 def clean_text(text: str, cleaning: Cleaning) -> str:
     """Return the cleaned text."""
-    return _clean(text, cleaning, kinds=set())
+    return _clean(text, cleaning, notes=_Notes())
 
 
 def clean_texts(texts: Sequence[tuple[str, ...]], cleaning: Cleaning) -> tuple[list[tuple[str, ...]], dict[str, int]]:
@@ -60,23 +91,30 @@ def clean_texts(texts: Sequence[tuple[str, ...]], cleaning: Cleaning) -> tuple[l
     changed: Counter[str] = Counter()
     cleaned = []
     for row in texts:
-        kinds: set[str] = set()
-        cleaned.append(tuple([_clean(text, cleaning, kinds=kinds) for text in row]))
-        changed.update(kinds)
+        notes = _Notes()
+        cleaned.append(tuple([_clean(text, cleaning, notes=notes) for text in row]))
+        changed.update(notes.kinds)
     return cleaned, dict(sorted(changed.items()))
 
 
-def clean_rows(rows: Rows, cleaning: Cleaning, *, classes: bool) -> dict[str, int]:
-    """Clean rows in place, a label only where it is free text; return how many rows each kind of cleaning changed."""
-    if classes:
-        rows.texts, counts = clean_texts(rows.texts, cleaning)
-        return counts
+def clean_rows(
+    rows: Rows, cleaning: Cleaning, *, classes: bool, tell: Callable[[int], Tell] | None = None
+) -> dict[str, int]:
+    """Clean rows in place, a label only where it is free text; return how many rows each kind of cleaning changed.
+
+    Args:
+        tell: gives for the place of a row what is told of each change in it.
+    """
     changed: Counter[str] = Counter()
     for i, texts in enumerate(rows.texts):
-        kinds: set[str] = set()
-        rows.texts[i] = tuple([_clean_value(text, cleaning, kinds=kinds) for text in texts])
-        rows.labels[i] = _clean_value(rows.labels[i], cleaning, kinds=kinds)
-        changed.update(kinds)
+        notes = _Notes(None if tell is None else tell(i))
+        if classes:
+            rows.texts[i] = tuple([_clean(text, cleaning, notes=notes) for text in texts])
+        else:
+            rows.texts[i] = tuple([_clean_value(text, cleaning, notes=notes) for text in texts])
+            rows.labels[i] = _clean_value(rows.labels[i], cleaning, notes=notes)
+        if notes.kinds:
+            changed.update(notes.kinds)
     return dict(sorted(changed.items()))
 
 
@@ -85,7 +123,7 @@ def clean_value(value: str | list[Any] | dict[str, Any], cleaning: Cleaning) -> 
 
     A text that is the JSON of a list or object is cleaned inside. Where that changes nothing, it stays as it was written.
     """
-    return _clean_value(value, cleaning, kinds=set())
+    return _clean_value(value, cleaning, notes=_Notes())
 
 
 def whole(text: str) -> str:
@@ -93,41 +131,51 @@ def whole(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def _clean_value(value: Any, cleaning: Cleaning, *, kinds: set[str]) -> Any:
+def _clean_value(value: Any, cleaning: Cleaning, *, notes: _Notes) -> Any:
     if not isinstance(value, str):
-        return _clean_inside(value, cleaning, kinds=kinds)
-    value = _note(kinds, "surrogates", before=value, after=whole(value))
+        return _clean_inside(value, cleaning, notes=notes)
+    value = _note(notes, "surrogates", before=value, after=whole(value))
     if value.lstrip()[:1] in ("[", "{"):
         try:
             found = json.loads(value)
-            cleaned = _clean_inside(found, cleaning, kinds=kinds)
+            cleaned = _clean_inside(found, cleaning, notes=notes)
             return value if cleaned == found else whole(json.dumps(cleaned, ensure_ascii=False))
         except (ValueError, RecursionError):
             pass  # a text that only begins as JSON does
-    return _clean(value, cleaning, kinds=kinds)
+    return _clean(value, cleaning, notes=notes)
 
 
-def _clean_inside(value: Any, cleaning: Cleaning, *, kinds: set[str]) -> Any:
+def _clean_inside(value: Any, cleaning: Cleaning, *, notes: _Notes) -> Any:
     if isinstance(value, str):
-        return _clean(value, cleaning, kinds=kinds)
+        return _clean(value, cleaning, notes=notes)
     if isinstance(value, dict):
-        return {name: _clean_inside(item, cleaning, kinds=kinds) for name, item in value.items()}
+        return {name: _clean_inside(item, cleaning, notes=notes) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_clean_inside(item, cleaning, kinds=kinds) for item in value]
+        return [_clean_inside(item, cleaning, notes=notes) for item in value]
     return value
 
 
-def _clean(text: str, cleaning: Cleaning, *, kinds: set[str]) -> str:
+def _clean(text: str, cleaning: Cleaning, *, notes: _Notes) -> str:
     # printable text has no control, format or surrogate character: the common case, and quick to see
-    printable = text.isprintable()
-    if not printable:
-        text = _note(kinds, "surrogates", before=text, after=whole(text))
+    if not text.isprintable():
+        text = _note(notes, "surrogates", before=text, after=whole(text))
+    if cleaning.repair and not text.isascii():
+        text = _note(notes, "repair", before=text, after=repair(text))
+    if cleaning.html and ("<" in text or "&" in text):
+        text = _note(notes, "html", before=text, after=strip_html(text))
+    if cleaning.lines and "\n" in text:
+        text = _note(notes, "boilerplate", before=text, after=without_lines(text, cleaning.lines))
     if cleaning.unicode != "none" and not text.isascii():
-        text = _note(kinds, "unicode", before=text, after=unicodedata.normalize(cleaning.unicode, text))  # type: ignore[arg-type]
-    if cleaning.control and not printable:
-        text = _note(kinds, "control", before=text, after=_without_control(text))
+        text = _note(notes, "unicode", before=text, after=unicodedata.normalize(cleaning.unicode, text))  # type: ignore[arg-type]
+    if cleaning.control and not text.isprintable():
+        text = _note(notes, "control", before=text, after=_without_control(text))
+    if cleaning.mask:
+        after, kinds = mask(text, cleaning.mask)
+        for kind in kinds:
+            _note(notes, f"masked {kind}", before=text, after=after)
+        text = after
     if cleaning.whitespace:
-        text = _note(kinds, "whitespace", before=text, after=" ".join(text.split()))
+        text = _note(notes, "whitespace", before=text, after=" ".join(text.split()))
     return text
 
 
@@ -139,7 +187,19 @@ def _without_control(text: str) -> str:
     return _STRAY_JOINER.sub("", text) if any(joiner in text for joiner in _JOINERS) else text
 
 
-def _note(kinds: set[str], kind: str, *, before: str, after: str) -> str:
+class _Notes:
+    """Which kinds of cleaning changed a row; who is told of each change."""
+
+    __slots__ = ("kinds", "tell")
+
+    def __init__(self, tell: Tell | None = None):
+        self.kinds: set[str] = set()
+        self.tell = tell
+
+
+def _note(notes: _Notes, kind: str, *, before: str, after: str) -> str:
     if after != before:
-        kinds.add(kind)
+        notes.kinds.add(kind)
+        if notes.tell is not None:
+            notes.tell(kind, before, after)
     return after

@@ -13,6 +13,7 @@ from typing import Any
 from septet.data.ledger import Ledger
 from septet.data.rows import Rows
 from septet.data.schema import Schema
+from septet.data.watch import Watch
 from septet.errors import RecipeError
 from septet.registry import suggest
 from septet.report import Finding, Level, Report
@@ -36,6 +37,7 @@ class Draft:
         schema: the columns the rows were made of.
         allow: slugs of the blockers that `data.allow` lifts.
         reviewed: split as read -> places in its table of rows that someone has looked at (`data.corrections`).
+        watch: keeps examples of what is changed and dropped, where someone asks for them (`septet prepare --dry-run`).
     """
 
     splits: dict[str, Rows]
@@ -44,6 +46,7 @@ class Draft:
     ledger: Ledger = field(default_factory=Ledger)
     report: Report = field(default_factory=Report)
     reviewed: dict[str, set[int]] = field(default_factory=dict)
+    watch: Watch | None = None
 
     @property
     def tests(self) -> list[str]:
@@ -60,12 +63,19 @@ class Draft:
         """Keep the rows at `indices`, in that order; the others are dropped for `reason`."""
         rows = self.splits[split]
         self.ledger.drop(split, reason, rows=len(rows) - len(indices))
+        if self.watch is not None:
+            self.watch.dropped(split, rows, set(range(len(rows))) - set(indices), reason)
         self.splits[split] = rows.take(indices)
 
     def drop(self, split: str, indices: Iterable[int], *, reason: str) -> None:
         """Drop the rows at `indices` for `reason`."""
         gone = set(indices)
         self.keep(split, [i for i in range(len(self.splits[split])) if i not in gone], reason=reason)
+
+    def changed(self, split: str, place: int, kind: str, before: str, after: str) -> None:
+        """Show a change of a row that is no cleaning of its texts to whoever watches."""
+        if self.watch is not None:
+            self.watch.changed(split, self.splits[split], place, kind, before, after)
 
     def find(
         self, slug: str, level: Level, *, message: str, fix: str = "", evidence: dict[str, Any] | None = None

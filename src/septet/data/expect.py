@@ -26,15 +26,18 @@ FINDINGS = (
     "data-leak",
     "duplicates",
     "empty-text",
+    "html-in-text",
     "label-conflict",
     "label-missing",
     "label-unseen",
     "labels-ambiguous",
     "labels-doubtful",
+    "language-other",
     "line-unreadable",
     "long-texts",
     "near-duplicates",
     "near-leak",
+    "personal-data",
     "row-malformed",
     "turns-left-out",
 )
@@ -66,11 +69,12 @@ class Bound:
         return OPERATORS[self.sign](100 * count / max(1, read) if self.share else count, self.value)
 
 
-def check_names(expect: Mapping[str, str], *, near: bool) -> None:
+def check_names(expect: Mapping[str, str], *, near: bool, language: bool) -> None:
     """Check that the names are counted by something.
 
     Args:
         near: whether near duplicates are looked for.
+        language: whether rows in other languages are.
 
     Raises:
         RecipeError: a name is unknown, or nothing looks for what it counts.
@@ -87,6 +91,11 @@ def check_names(expect: Mapping[str, str], *, near: bool) -> None:
             raise RecipeError(
                 f"data.expect.{name} cannot be known: near duplicates are not looked for.",
                 hint="data.near.policy: warn",
+            )
+        if name == "language-other" and not language:
+            raise RecipeError(
+                "data.expect.language-other cannot be known: no language is asked for.",
+                hint="data.clean.language: [en]",
             )
 
 

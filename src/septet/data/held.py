@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from septet.data.ask import reads_documents, task_of
-from septet.data.clean import Cleaning, clean_rows
+from septet.data.clean import clean_rows
+from septet.data.cleaning.labels import adopt
 from septet.data.read import Reading, read
 from septet.data.rows import Rows, row_ids
 from septet.data.schema import Schema
@@ -80,7 +81,9 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     data = recipe.data
     reading = Reading("auto", data.encoding, data.delimiter, reads_documents(recipe), data.documents, data.sheet)
     rows = schema.extract(read(source, reading=reading, name=name), without_group=True)
-    clean_rows(rows, Cleaning.of(recipe.data.clean, layout=schema.layout), classes=schema.classes)
+    clean_rows(rows, prepared.cleaning(recipe.data.clean), classes=schema.classes)
+    if schema.classes and recipe.data.clean.labels == "merge":
+        rows.labels = adopt(rows.labels, prepared.labels)
     rows, dropped = _scorable(rows, schema, task)
     if not len(rows):
         raise DataError(

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from septet.data.clean import Cleaning
 from septet.data.draft import is_test
 from septet.data.ledger import Ledger
 from septet.data.rows import Rows, row_ids
@@ -103,6 +104,15 @@ class Prepared:
     def located(self) -> dict[str, str]:
         """Option of the task -> the column that was found for it in the data, where a recipe names none."""
         return self.manifest.get("located", {})
+
+    @property
+    def lines(self) -> list[str]:
+        """The repeated lines that were taken out of the texts (`data.clean.boilerplate`)."""
+        return self.manifest.get("lines", [])
+
+    def cleaning(self, options: Any) -> Cleaning:
+        """Return how texts are cleaned as these were, by a recipe's `data.clean`."""
+        return Cleaning.of(options, layout=self.schema.layout, lines=self.lines)
 
     @property
     def ledger(self) -> Ledger:

@@ -36,7 +36,7 @@ class Artifact:
 
 
 def write_artifact(
-    folder: Path, *, model: Any, task: Any, processor: Any, clean: Any, dtype: str, card: str, adapter: Any = None
+    folder: Path, *, model: Any, task: Any, processor: Any, clean: Cleaning, dtype: str, card: str, adapter: Any = None
 ) -> None:
     """Write a model folder by way of a temporary one, so that it is whole or absent.
 
@@ -45,7 +45,7 @@ def write_artifact(
         model: a plain transformers model with fp32 weights.
         task: stored as `task.json`.
         processor: the tokenizer.
-        clean: the recipe's `data.clean`, so that what is served is cleaned as what was trained on.
+        clean: how the texts were cleaned, so that what is served is cleaned as what was trained on.
         dtype: the dtype of the stored weights, as torch names it.
         card: the text of README.md.
         adapter: a function that writes the adapter alone into the folder it is given, or None.
@@ -75,7 +75,7 @@ def write_artifact(
         "format": FORMAT,
         "kind": "transformers",
         "task": task.to_json(),
-        "clean": clean.model_dump(),
+        "clean": clean.to_json(),
         "code": [{"kind": c.kind, "name": c.name, "sha256": c.sha256} for c in registry.codes()],
     }
     (temporary / "task.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -193,7 +193,7 @@ def open_artifact(folder: Path, code: Sequence[str] = ()) -> Artifact:
         )
     if last_token.classifies(head):
         last_token.install(model)
-    clean = Cleaning(**json.loads((folder / "task.json").read_text())["clean"])
+    clean = Cleaning.from_json(json.loads((folder / "task.json").read_text())["clean"])
     return Artifact(model.eval(), task, task.input.processor(str(folder)), clean, folder)
 
 

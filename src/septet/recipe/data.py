@@ -11,7 +11,8 @@ from pydantic import Field
 
 from septet.recipe.block import Block, Problem, Text, key
 from septet.recipe.data_augment import Augment
-from septet.recipe.data_blocks import Balance, Clean, Hub, Near, Sample, Split
+from septet.recipe.data_blocks import Balance, Hub, Near, Sample, Split
+from septet.recipe.data_clean import Clean
 from septet.recipe.data_quality import Doubtful
 from septet.registry import suggest
 
@@ -113,7 +114,7 @@ class Data(Block):
     )
     augment: Augment = key(Augment(), "Variants of training rows.")
     balance: Balance = key(Balance(), "How often an epoch shows the rows of each label.")
-    clean: Clean = key(Clean(), "What is normalised in the text.")
+    clean: Clean = key(Clean(), "What is mended in the texts, and which rows leave the data.")
     duplicates: Literal["drop", "keep"] = key(
         "drop",
         "Rows equal to an earlier one in text and label.",
@@ -162,6 +163,7 @@ class Data(Block):
         yield from self._weights()
         yield from self._splits()
         yield from self.augment.problems()
+        yield from self.clean.problems()
         try:
             for each in self.encoding.split("|") if self.encoding != "auto" else ():
                 codecs.lookup(each)

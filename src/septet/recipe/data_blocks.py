@@ -1,4 +1,4 @@
-"""The blocks of the section `data`: a hub data set, splits, near duplicates, balance, samples, cleaning."""
+"""The blocks of the section `data`: a hub data set, splits, near duplicates, balance, samples."""
 
 from __future__ import annotations
 
@@ -125,27 +125,3 @@ class Sample(Block):
         example={"refund": 40},
     )
     seed: Whole = key(42, "Seed of the draw.", why="fixed, so that the same rows are drawn again")
-
-
-class Clean(Block):
-    """What is normalised in the text columns; every change is counted in the ledger."""
-
-    unicode: Literal["NFC", "NFKC", "none"] = key(
-        "NFC",
-        "Unicode normal form.",
-        why="one spelling for each accented character, nothing else changes",
-        change="full-width or ligature characters should be unified (NFKC)",
-    )
-    control: bool = key(
-        True,
-        "Remove control characters.",
-        why="they carry no meaning and break tools",
-        change="the text is terminal output",
-    )
-    whitespace: bool | None = key(
-        None,
-        "Collapse runs of white space and strip the ends.",
-        why="derived: collapsed where texts are read, kept where text is generated",
-        change="layout carries meaning (code, tables)",
-        example=False,
-    )

@@ -224,10 +224,10 @@ def _check_learns(b: Bench) -> None:
 def _check_saved(b: Bench, folder: Path, task: str | type) -> None:
     import transformers
 
+    from septet.data.clean import Cleaning
     from septet.engine.dropout import remove
     from septet.model.artifact import write_artifact
     from septet.model.predictor import Predictor
-    from septet.recipe.data import Clean
 
     remove(b.model)
     before = _said(Predictor(b.model, b.task, b.processor), b.rows)
@@ -237,7 +237,7 @@ def _check_saved(b: Bench, folder: Path, task: str | type) -> None:
         model=b.model,
         task=b.task,
         processor=b.processor,
-        clean=Clean(unicode="none", control=False, whitespace=False),
+        clean=Cleaning("none", control=False, whitespace=False),
         dtype="float32",
         card="# check\n",
     )

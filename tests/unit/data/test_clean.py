@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -93,4 +94,11 @@ def test_white_space_is_decided_by_the_columns_where_it_is_left_open():
     assert Cleaning.of(Clean(), layout=True).whitespace is False
     assert Cleaning.of(Clean(whitespace=True), layout=True).whitespace is True
     assert Cleaning.of(Clean(whitespace=False)).whitespace is False
-    assert Cleaning(**Clean().model_dump()).whitespace is True
+    assert Cleaning(whitespace=None).whitespace is True
+
+
+def test_an_artifact_keeps_its_cleaning_and_an_older_one_gets_no_new_steps():
+    old = Cleaning.from_json({"unicode": "NFKC", "control": True, "whitespace": False})
+    assert old == Cleaning("NFKC", control=True, whitespace=False)
+    new = Cleaning(repair=True, html=True, mask=["email"], lines={"b", "a"})
+    assert Cleaning.from_json(json.loads(json.dumps(new.to_json()))) == new
