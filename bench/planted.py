@@ -3,6 +3,7 @@
     python -m bench.planted labels [--data banking77 ag_news]           # flipped labels: planted_labels.py
     python -m bench.planted near [--data banking77 ag_news tweets sst2] # copies and edits: planted_near.py
     python -m bench.planted leaks [--data …]                            # the same, across splits: planted_leaks.py
+    python -m bench.planted marks [--data …]                            # marks that give the label away: planted_marks.py
 
 Each WHAT is a file with `records(shared, names)`; the results go into `bench/results/planted-WHAT.json`, or where `--out` says.
 """
@@ -15,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 SETS = {
+    "marks": ["banking77", "ag_news", "tweet_sentiment", "sst2", "office"],
     "labels": ["banking77", "ag_news"],
     "near": ["banking77", "ag_news", "tweet_sentiment", "sst2"],
     "leaks": ["banking77", "ag_news", "tweet_sentiment", "sst2"],

@@ -11,7 +11,7 @@ The order, and what each stage may change:
    they cannot be scored. Then, of train and a given validation split, rows that are too short, too long or in another language, where `data.clean` says so.
 5. Drop *duplicates* (same text and label), settle *conflicts* (same text, other label), and take what a later split has too out
    of train and validation (`data.duplicates`, `data.conflicts`, `data.overlap`). A test split that was given loses nothing here.
-6. Look for *near duplicates*, within and between splits (`data.near`).
+6. Look for what *gives the label away*, and for *near duplicates*, within and between splits (`data.near`).
 7. *Cut* validation and test from train where they are not given (`data.split`).
 8. *Doubt* labels that models of other rows do (`data.doubtful`), where asked.
 9. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
@@ -35,7 +35,7 @@ import numpy as np
 
 from septet import appraise, doubt
 from septet.augment import augment
-from septet.data import alike, audit, expect, repeats, store
+from septet.data import alike, audit, expect, giveaway, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
 from septet.data.corrections import correct, ids_as_read
@@ -189,7 +189,7 @@ def _read(
     recipe: Any, task: Any, schema: Schema | None, *, sources: list[Source], reviewed: bool, listen: Listen
 ) -> _Raw:
     """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
-    splits, stamps, located, told, surveys = {}, [], {}, {}, {}
+    splits, stamps, located, told, surveys, telling = {}, [], {}, {}, {}, []
     of: dict[str, np.ndarray] = {}
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
@@ -202,6 +202,8 @@ def _read(
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
         told[source.split] = replace(table, columns={})
         surveys[source.split] = survey(table, schema.columns)
+        if source.split == "train" and schema.classes:
+            telling = giveaway.telling_columns(table, rows.labels, schema.columns)
         stamps += [
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
         ]
@@ -211,6 +213,7 @@ def _read(
         draft.ledger[split].read = len(rows)
         book_unread(draft, split, told[split].unread)
         book_left_out(draft, split, told[split])
+    giveaway.tell_columns(draft, telling)
     corrections: list[Line] = []
     if recipe.data.corrections is not None:
         corrections, read = read_sheet(Path(recipe.path(recipe.data.corrections)))
@@ -284,6 +287,8 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
         repeats.settle_conflicts(draft, data.conflicts)
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
+    if schema.classes:
+        giveaway.look_for_marks(draft)
     near = _cut(draft, data.split, alike.look_alike(draft, data.near))
     if data.doubtful.policy != "off" or sheet is not None:
         doubts = doubt.look(draft, recipe, alike=near, listen=listen)
