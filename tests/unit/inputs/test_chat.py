@@ -618,11 +618,11 @@ LARGE = {
 
 
 @pytest.mark.parametrize(("kind", "blocks"), [*((kind, True) for kind in LARGE), ("many turns", False)])
-def test_a_million_characters_take_no_more_than_two_seconds(kind, blocks, tokenizers, with_template):
+def test_a_million_characters_take_seconds_and_not_minutes(kind, blocks, tokenizers, with_template):
     tokenizer = tokenizers["chatml"] if blocks else with_template(BARE, "<|im_start|>", "<|im_end|>")
     began = time.process_time()
     (encoded,) = Chat(max_length=2000).encode([LARGE[kind]], tokenizer)
     spent_s = time.process_time() - began
     assert len(encoded["input_ids"]) == 2000
     assert encoded["truncated"] > 900_000
-    assert spent_s < 2
+    assert spent_s < 30  # one or two where nothing else runs; a search that is quadratic takes many minutes
