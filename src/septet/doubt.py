@@ -1,8 +1,8 @@
 """Rows that are likely mislabelled (`data.doubtful`): found by models that have not learned from them, told, and dropped from train where asked.
 
 Train is cut into folds that keep equal texts, groups and near duplicates together. A logistic regression on frozen features judges
-each fold after learning from the others; validation and test are judged by all of them together. What is doubtful follows from the
-probabilities by confident learning (`data/confident.py`). Nothing of test or validation decides what train loses, and neither loses a row.
+each fold after learning from the others, and so do a row's nearest rows in the other folds; the mean of the two counts. Validation and test are judged by
+all folds together. What is doubtful follows from the probabilities by confident learning (`data/confident.py`). Nothing of test or validation decides what train loses, and neither loses a row.
 
 Only where labels are classes. A label with fewer rows than there are folds is not judged.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from septet.baselines import _folds
+from septet.baselines._neighbours import Neighbours
 from septet.data import confident
 from septet.data.draft import Draft, share
 from septet.data.rows import Rows, row_ids
@@ -80,7 +81,12 @@ def look(
         candidates=encoder.candidates,
         seed=options.seed,
     )
-    limits = confident.thresholds(judge.probabilities, targets)
+    numbers = np.zeros(len(train), dtype=np.int64)
+    for number, fold in enumerate(folds.values()):
+        numbers[fold] = number
+    near = Neighbours(vectors, targets, numbers, num_labels=len(labels), seed=options.seed)
+    probabilities = (judge.probabilities + near.of_others()) / 2
+    limits = confident.thresholds(probabilities, targets)
     counts = np.bincount(targets, minlength=len(labels))
     enough = counts >= options.folds
     judged: dict[str, confident.Judged] = {}
@@ -90,13 +96,14 @@ def look(
         places[split] = [i for i, label in enumerate(rows.labels) if label in labels and rows.places[i] not in seen]
         some = rows.take(places[split])
         if split == "train":
-            scores = judge.probabilities[places[split]]
+            scores = probabilities[places[split]]
         elif len(some):
-            scores = judge.scores(encoder.vectors(some.texts))
+            others = encoder.vectors(some.texts)
+            scores = (judge.scores(others) + near.scores(others)) / 2
         else:
             continue
         judged[split] = confident.judge(scores, _targets(some, labels), limits, judged=enough)
-    accuracy = float((judge.probabilities.argmax(1) == targets).mean())
+    accuracy = float((probabilities.argmax(1) == targets).mean())
     most = float(counts.max() / len(targets))
     return Doubts(labels, splits, judged, places, accuracy, accuracy < most + WEAK * (1 - most))
 

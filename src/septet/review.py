@@ -74,9 +74,10 @@ def _doubted(doubts: Doubts, split: str) -> dict[int, _Entry]:
     entries: dict[int, _Entry] = {}
     for i, place in enumerate(doubts.places[split]):
         if judged.doubtful[i]:
-            margin = float(judged.confidence[i] - judged.given[i])
             label = doubts.labels[int(judged.suggested[i])]
-            entries[place] = _Entry(margin, ["likely mislabelled"], label, f"{judged.confidence[i]:.2f}")
+            entries[place] = _Entry(
+                1.0 - float(judged.given[i]), ["likely mislabelled"], label, f"{judged.confidence[i]:.2f}"
+            )
         elif judged.ambiguous[i]:
             one, other = (doubts.labels[int(k)] for k in judged.rivals[i])
             entries[place] = _Entry(0.0, [f"between {one} and {other}"])

@@ -4,12 +4,12 @@
    doubted everywhere.
 2. A row counts for a label where that label reaches its threshold and is the likeliest of those that do. The counts (given label, counted
    label) say which share of each given label is wrong; rows that reach no threshold are taken to be as those that do.
-3. Of each label, that many rows are doubtful: those whose likeliest label is ahead of the given one by most, if it is ahead at all.
+3. Of each label, that many rows are doubtful: those whose given label is least likely, if another is likelier at all.
 
 A row is ambiguous when two labels are nearly as likely as each other, and it is not doubtful. Labels of few rows are left alone.
 
 Source: Northcutt, Jiang & Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels": the confident joint (3.1) and its
-calibration, pruned by class (3.2), though by the margin and not by the given label's probability alone, which found fewer (docs/why.md).
+calibration, pruned by class (3.2): by the given label's probability, which finds more than the margin to the likeliest does (docs/why.md).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Judged:
 
     @property
     def ranked(self) -> np.ndarray:
-        """(D,) int64: the doubtful rows, those first whose suggested label is ahead of the given one by most."""
+        """(D,) int64: the doubtful rows, those first whose given label is least likely."""
         found = np.flatnonzero(self.doubtful)
-        return found[np.argsort(-(self.confidence - self.given)[found], kind="stable")]
+        return found[np.argsort(self.given[found], kind="stable")]
 
 
 def thresholds(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -75,12 +75,12 @@ def judge(
     probabilities = np.round(probabilities.astype(np.float64), 5)
     given = probabilities[rows, targets]
     eligible = np.where(known, probabilities, -1.0)
-    margin = eligible.max(1) - given
+    behind = eligible.max(1) > given
     doubtful = np.zeros(len(targets), dtype=bool)
     for label, count in enumerate(_wrong(eligible, targets, np.round(limits, 5))):
-        own = np.flatnonzero((targets == label) & (margin > 0))
+        own = np.flatnonzero((targets == label) & behind)
         if known[label] and count:
-            doubtful[own[np.argsort(-margin[own], kind="stable")[:count]]] = True
+            doubtful[own[np.argsort(given[own], kind="stable")[:count]]] = True
     rivals = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
     first, second = probabilities[rows, rivals[:, 0]], probabilities[rows, rivals[:, 1]]
     ambiguous = ~doubtful & (second >= LEAST) & (first - second <= MARGIN)

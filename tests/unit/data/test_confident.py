@@ -29,7 +29,7 @@ def test_a_label_of_which_no_model_is_sure_is_not_doubted_everywhere():
 
 
 def test_rows_below_every_threshold_are_taken_to_be_as_those_above():
-    """Of label 1, two rows are counted as right and two as wrong; so are two of the four that reach nothing: those with the widest margin."""
+    """Of label 1, two rows are counted as right and two as wrong; so are two of the four that reach nothing: those whose given label is least likely."""
     wrong, right = [0.9, 0.1], [0.1, 0.9]
     unsure = [[0.6, 0.4], [0.7, 0.3], [0.4, 0.6], [0.45, 0.55]]
     probabilities = np.array([wrong, wrong, right, right, *unsure])
@@ -60,3 +60,11 @@ def test_two_labels_nearly_as_likely_are_ambiguous_unless_both_are_hardly_likely
     found = judge(probabilities, np.array([0, 0, 2]), np.array([0.7, 0.7, 0.7]))
     assert found.ambiguous.tolist() == [True, False, False]
     assert found.rivals[0].tolist() == [0, 1]
+
+
+def test_of_rows_as_far_behind_those_come_first_whose_given_label_is_least_likely():
+    """Two labels share a row's probability: that its own is unlikely says more than that no other is sure."""
+    torn, sure, right = [0.02, 0.5, 0.48], [0.2, 0.8, 0.0], [0.9, 0.05, 0.05]
+    probabilities = np.array([sure, torn, right, [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]])
+    found = judge(probabilities, np.array([0, 0, 0, 1, 2]), np.array([0.5, 0.5, 0.45]))
+    assert found.ranked.tolist() == [1, 0]
