@@ -12,7 +12,7 @@ The order, and what each stage may change:
 5. Drop *duplicates* (same text and label), settle *conflicts* (same text, other label), and take what a later split has too out
    of train and validation (`data.duplicates`, `data.conflicts`, `data.overlap`). A test split that was given loses nothing here.
 6. Look for what *gives the label away*, and for *near duplicates*, within and between splits (`data.near`).
-7. *Cut* validation and test from train where they are not given (`data.split`).
+7. *Cut* validation and test from train where they are not given (`data.split`); by time, before what later splits have too is taken out.
 8. *Doubt* labels that models of other rows do (`data.doubtful`), where asked.
 9. *Audit* labels, balance and sizes; write the splits, the ledger and the findings; stop if there is a blocker.
 
@@ -35,7 +35,7 @@ import numpy as np
 
 from septet import appraise, doubt
 from septet.augment import augment
-from septet.data import alike, audit, expect, giveaway, repeats, store
+from septet.data import alike, audit, chronology, expect, giveaway, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
 from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
 from septet.data.corrections import correct, ids_as_read
@@ -285,11 +285,12 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     repeats.drop_duplicates(draft, data.duplicates)
     if schema.classes:
         repeats.settle_conflicts(draft, data.conflicts)
+    cut = chronology.cut_by_time(draft, data.split) if data.split.time is not None else []
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
     if schema.classes:
         giveaway.look_for_marks(draft)
-    near = _cut(draft, data.split, alike.look_alike(draft, data.near))
+    near = _cut(draft, data.split, alike.look_alike(draft, data.near, cut=cut if data.overlap == "drop" else ()))
     if data.doubtful.policy != "off" or sheet is not None:
         doubts = doubt.look(draft, recipe, alike=near, listen=listen)
         if sheet is not None:

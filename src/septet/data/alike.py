@@ -7,6 +7,7 @@ train. Rows that resemble each other are cut into the same split, so that a cut 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ LARGEST, AT_LEAST = 0.05, 10
 _SHOWN_CHARACTERS = 120
 
 
-def look_alike(draft: Draft, options: Any) -> list[int] | None:
+def look_alike(draft: Draft, options: Any, *, cut: Collection[str] = ()) -> list[int] | None:
     """Report near duplicates, and drop them where `data.near` says so.
 
     Args:
         options: the recipe's block `data.near`.
+        cut: splits of which earlier ones keep no near duplicate, whatever the policy: those cut by time, which keeps nothing together.
 
     Returns:
         For each row of train that is left, one that it resembles and must be cut with, often itself; None where nothing was looked for.
@@ -38,24 +40,25 @@ def look_alike(draft: Draft, options: Any) -> list[int] | None:
     )
     starts = np.concatenate([[0], np.cumsum([len(draft.splits[split]) for split in order])]).tolist()
     places = {split: (starts[i], starts[i + 1]) for i, split in enumerate(order)}
-    dropped: dict[str, set[int]] = {split: set() for split in order}
+    leaving: dict[str, set[int]] = {split: set() for split in order}
     for split in ("train", "validation"):
         if split in draft.splits:
             for later in [name for name in order if is_test(name) or (split == "train" and name == "validation")]:
-                dropped[split] |= _across(draft, near, places, split=split, later=later, options=options)
+                drops = options.policy == "drop" or later in cut
+                found = _across(draft, near, places, split=split, later=later, drops=drops)
+                leaving[split] |= found if drops else set()
     for split in order:
-        dropped[split] |= _within(draft, near, places[split], split=split, options=options)
+        found = _within(draft, near, places[split], split=split, options=options)
+        leaving[split] |= found if options.policy == "drop" and not is_test(split) else set()
+    for split, indices in leaving.items():
+        if indices:
+            draft.drop(split, indices, reason="near duplicate")
     left = near.first[slice(*places["train"])].tolist()
-    if options.policy == "drop":
-        for split, indices in dropped.items():
-            if indices and not is_test(split):
-                draft.drop(split, indices, reason="near duplicate")
-        left = [group for i, group in enumerate(left) if i not in dropped["train"]]
-    return _together(left)
+    return _together([group for i, group in enumerate(left) if i not in leaving["train"]])
 
 
 def _across(
-    draft: Draft, near: Near, places: dict[str, tuple[int, int]], *, split: str, later: str, options: Any
+    draft: Draft, near: Near, places: dict[str, tuple[int, int]], *, split: str, later: str, drops: bool
 ) -> set[int]:
     """Find rows of a split that resemble rows of a later one; return them."""
     (start, end), (from_, to) = places[split], places[later]
@@ -64,13 +67,13 @@ def _across(
     found = [i for i, group in enumerate(near.first[start:end].tolist()) if group in other]
     if not found:
         return set()
-    fate = "dropped" if options.policy == "drop" else "kept (data.near.policy: warn)"
+    fate = "dropped" if drops else "kept (data.near.policy: warn)"
     twins = {group: at for at, group in enumerate(near.first[from_:to].tolist())}
     draft.find(
         "near-leak",
-        "note" if options.policy == "drop" else "warning",
+        "note" if drops else "warning",
         message=f"{split}: {share(len(found), len(rows))} are near duplicates of rows in {later}; {fate}.",
-        fix="" if options.policy == "drop" else f"data.near.policy: drop; until then scores on {later} may be too good",
+        fix="" if drops else f"data.near.policy: drop; until then scores on {later} may be too good",
         evidence={
             "split": split,
             "with": later,

@@ -75,6 +75,8 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
     del data["folder"]  # the files' own hashes, or their whole paths, stand beside these facts
     if data["sample"] is not None and data["sample"]["labels"] is None:
         del data["sample"]["labels"]  # younger than data that were prepared without it
+    if data["split"]["time"] is None:
+        del data["split"]["time"]  # younger than data that were cut without it
     data.pop("target", None)  # train is compared with it, and stays as it is
     if len(recipe.data.files("train")) > 1:
         data["sources"] = "kept"  # younger than data that were prepared without them

@@ -25,6 +25,7 @@ class Rows:
         groups: the value of the group column, or None when no such column is used.
         places: index of the row in the table it was read from.
         where: index in that table -> `tickets.csv line 17`.
+        times: numbers that grow with time, or None when no such column is used.
     """
 
     texts: list[Texts]
@@ -32,6 +33,7 @@ class Rows:
     groups: list[str | None] | None
     places: list[int]
     where: Callable[[int], str]
+    times: list[float] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -45,6 +47,7 @@ class Rows:
             groups,
             [self.places[i] for i in indices],
             self.where,
+            None if self.times is None else [self.times[i] for i in indices],
         )
 
     def place(self, index: int) -> str:

@@ -17,6 +17,7 @@ from septet import registry
 from septet.data.clean import whole
 from septet.data.rows import Rows
 from septet.data.table import Table, require_columns
+from septet.data.times import read_times
 from septet.errors import DataError, RecipeError, UsageError
 
 
@@ -28,6 +29,7 @@ class Schema:
         texts: what the model reads, in order; behind it what only goes along (a task's own `texts` leave it out).
         label: what is learned; None where the texts themselves are.
         group: the column of `data.split.group`.
+        time: the column of `data.split.time`; only train has it.
         classes: whether the label is one of a few classes (audited, balanced, stratified); False for free text.
         required: of the texts, those that must not be empty; all of them where nothing is given.
         keys: column -> the recipe key that names it, for messages; what is missing is filled.
@@ -43,6 +45,7 @@ class Schema:
     keys: Mapping[str, str] = field(default_factory=dict)
     layout: bool = False
     documents: bool = False
+    time: str | None = None
 
     def __post_init__(self) -> None:
         names = dict.fromkeys(self.texts, "task.text")
@@ -50,6 +53,8 @@ class Schema:
             names[self.label] = "task.label"
         if self.group is not None:
             names.setdefault(self.group, "data.split.group")
+        if self.time is not None:
+            names.setdefault(self.time, "data.split.time")
         object.__setattr__(self, "keys", {column: self.keys.get(column, key) for column, key in names.items()})
         if self.required is None:
             object.__setattr__(self, "required", self.texts)
@@ -77,7 +82,7 @@ class Schema:
                 f"The column {schema.label!r} cannot be both read and learned.",
                 hint="name another column for one of them",
             )
-        return replace(schema, group=recipe.data.split.group)
+        return replace(schema, group=recipe.data.split.group, time=recipe.data.split.time)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
@@ -91,9 +96,9 @@ class Schema:
 
     @property
     def facts(self) -> list[Any]:
-        """What decides the prepared rows, as JSON values; the group is the recipe's."""
-        usual = replace(Schema(self.texts, self.label), group=self.group)
-        left_out = ("texts", "label", "group") + (() if self.documents else ("documents",))
+        """What decides the prepared rows, as JSON values; the group and the time are the recipe's."""
+        usual = replace(Schema(self.texts, self.label), group=self.group, time=self.time)
+        left_out = ("texts", "label", "group", "time") + (() if self.documents else ("documents",))
         own = [] if self == usual else [{k: v for k, v in asdict(self).items() if k not in left_out}]
         return [list(self.texts), self.label, *own]
 
@@ -101,13 +106,15 @@ class Schema:
         """Return the rows of a table.
 
         Args:
-            without_group: the table need not have the group column (a test set often has none).
+            without_group: the table need not have the columns of group and time (a test set often has none).
 
         Raises:
             RecipeError: a column is missing.
             DataError: a value is no text, nor a list or an object where these are possible; names the row.
         """
-        wanted = {column: key for column, key in self.keys.items() if not (without_group and column == self.group)}
+        wanted = {
+            column: key for column, key in self.keys.items() if not (without_group and key.startswith("data.split."))
+        }
         require_columns(list(table.columns), wanted, where=table.name)
         texts = [self._column(table, column) for column in self.texts]
         filled = [["" if value is None else value for value in column] for column in texts]
@@ -118,12 +125,16 @@ class Schema:
         groups = None
         if self.group is not None and self.group in table.columns:
             groups = _whole(_as_text(table.columns[self.group], self.group, where=table.where))
+        times = None
+        if self.time is not None and not without_group:
+            times = read_times(table.columns[self.time], self.time, where=table.where)
         return Rows(
             texts=list(zip(*filled, strict=True)),
             labels=labels,
             groups=groups,
             places=list(range(len(table))),
             where=table.where,
+            times=times,
         )
 
     def records(self, rows: Rows) -> list[dict[str, Any]]:

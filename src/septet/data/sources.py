@@ -52,8 +52,10 @@ class Source:
         return ["memory"] if self.table is not None else [_address(path) for path in self.paths]
 
     def load(self, recipe: Any, schema: Schema | None) -> Table:
-        """Return the table, every column of it without a schema; only train must have the group column."""
-        everything = None if schema is None or (schema.group is not None and self.split != "train") else schema.keys
+        """Return the table, every column of it without a schema; only train must have those of group and time."""
+        everything = None if schema is None else schema.keys
+        if schema is not None and self.split != "train" and (schema.group is not None or schema.time is not None):
+            everything = None
         if self.hub is not None:
             hub = recipe.data.hub
             return read_hub(

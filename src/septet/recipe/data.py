@@ -247,6 +247,18 @@ class Data(Block):
     def _splits(self) -> Iterator[Problem]:
         cut = [name for name in ("validation", "test") if getattr(self, name) is None]
         used = sum(getattr(self.split, name) for name in cut)
+        if self.split.time is not None and self.split.group is not None:
+            yield Problem(
+                "split.time",
+                "cannot be used with data.split.group: a group may have rows on both sides of a cut in time.",
+                "keep one of the two",
+            )
+        if self.split.time is not None and not used:
+            yield Problem(
+                "split.time",
+                "would be ignored: no split is cut from train.",
+                "remove data.split.time; or split: {test: 0.1}",
+            )
         if used >= 1:
             names = " + ".join(f"data.split.{name}" for name in cut)
             yield Problem(

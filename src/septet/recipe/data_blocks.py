@@ -65,6 +65,14 @@ class Split(Block):
         change="rows of one source resemble each other",
         example="customer",
     )
+    time: Text | None = key(
+        None,
+        "Column with the time of each row (dates, times or numbers): the newest rows become test, those before them validation; rows of one time stay together, labels are not stratified, and nothing is drawn. "
+        "What repeats or nearly repeats a later split's row is taken out of the earlier one, as data.overlap says.",
+        why="no column was named",
+        change="the model will answer rows that are newer than any it has learned from",
+        example="created",
+    )
 
 
 class Near(Block):

@@ -122,3 +122,30 @@ def test_row_ids_are_stable_under_reordering():
 def test_a_pair_is_not_its_joined_text():
     pair = [row_ids(Rows([texts], ["x"], None, [0], str))[0] for texts in (("ab", "c"), ("a", "bc"), ("abc",))]
     assert len(set(pair)) == 3
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 25), st.sampled_from("abc"), st.integers(0, 12), st.integers(0, 30)),
+        min_size=5,
+        max_size=90,
+    ),
+    st.integers(0, 99),
+    st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_equal_texts_groups_and_near_ones_stay_together_whatever_joins_them(content, seed, stratify):
+    """Whoever is linked to a row by its text, its group or its near duplicate is in its split, and so is whoever is linked to those."""
+    first: dict[int, int] = {}
+    alike = [first.setdefault(near, i) for i, (_, _, _, near) in enumerate(content)]
+    groups = [f"g{group}" if group else None for _, _, group, _ in content]
+    rows = table([f"text {text}" for text, _, _, _ in content], [label for _, label, _, _ in content], groups)
+    found = cut(rows, row_ids(rows), shares=SHARES, seed=seed, stratify=stratify, alike=alike)
+    where = {i: split for split, indices in found.items() for i in indices}
+    assert sorted(where) == list(range(len(content)))
+    for links in (rows.texts, groups, alike):
+        sides: dict[object, set[str]] = {}
+        for i, link in enumerate(links):
+            if link is not None:
+                sides.setdefault(link, set()).add(where[i])
+        assert all(len(splits) == 1 for splits in sides.values())
