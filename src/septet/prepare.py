@@ -11,6 +11,7 @@ The order, and what each stage may change:
    they cannot be scored. Then, of train and a given validation split, rows that are too short, too long or in another language, where `data.clean` says so.
 5. Drop *duplicates* (same text and label), settle *conflicts* (same text, other label), and take what a later split has too out
    of train and validation (`data.duplicates`, `data.conflicts`, `data.overlap`). A test split that was given loses nothing here.
+   So are rows that are in a benchmark (`data.against`).
 6. Look for what *gives the label away*, and for *near duplicates*, within and between splits (`data.near`).
 7. *Cut* validation and test from train where they are not given (`data.split`); by time, before what later splits have too is taken out.
 8. *Doubt* labels that models of other rows do (`data.doubtful`), where asked.
@@ -37,6 +38,7 @@ from septet import appraise, doubt
 from septet.augment import augment
 from septet.data import alike, audit, chronology, expect, giveaway, repeats, store
 from septet.data.ask import facts_of, locate, schema_of, task_of
+from septet.data.benchmarks import Benchmark, look_for_benchmarks, read_benchmarks
 from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
 from septet.data.corrections import correct, ids_as_read
 from septet.data.draft import Draft, check_allowed
@@ -46,7 +48,7 @@ from septet.data.rows import row_ids
 from septet.data.sample import draw, draw_labels, draw_path
 from septet.data.schema import Schema
 from septet.data.sheet import Line, check_free, read_sheet
-from septet.data.sources import Source, content_stamp, find_sources, origins
+from septet.data.sources import Source, benchmark_sources, content_stamp, find_sources, origins
 from septet.data.split import cut
 from septet.data.sql import hide
 from septet.data.store import Prepared
@@ -141,6 +143,7 @@ class _Raw:
     wanted: dict[str, Mapping[int, tuple[str, int]]]
     surveys: dict[str, Any]
     corrections: list[Line]
+    benchmarks: list[Benchmark]
 
 
 def _check(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
@@ -180,6 +183,7 @@ def _check(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
 def _key(recipe: Any, task: Any, schema: Schema | None, sources: list[Source]) -> str:
     """Return the key under which prepared data are found without opening a raw file."""
     addresses = {source.split: source.address for source in sources}
+    addresses |= {f"against {name}": source.address for name, source in benchmark_sources(recipe).items()}
     if recipe.data.corrections is not None:
         addresses["corrections"] = [str(Path(recipe.path(recipe.data.corrections)).resolve())]
     return store.fingerprint(facts_of(recipe, task, schema), addresses)
@@ -218,8 +222,12 @@ def _read(
     if recipe.data.corrections is not None:
         corrections, read = read_sheet(Path(recipe.path(recipe.data.corrections)))
         stamps += [store.raw_entry("corrections", stamp) for stamp in read]
+    against, read = read_benchmarks(recipe, schema)
+    stamps += [store.raw_entry("against", stamp) for stamp in read]
     wanted = {source.split: source.wanted for source in sources if source.wanted}
-    return _Raw(draft, task, located, _key(recipe, task, schema, sources), stamps, of, wanted, surveys, corrections)
+    return _Raw(
+        draft, task, located, _key(recipe, task, schema, sources), stamps, of, wanted, surveys, corrections, against
+    )
 
 
 def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, listen: Listen) -> Prepared:
@@ -288,6 +296,7 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     cut = chronology.cut_by_time(draft, data.split) if data.split.time is not None else []
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
+    look_for_benchmarks(draft, raw.benchmarks, data.contamination, threshold=data.near.threshold)
     if schema.classes:
         giveaway.look_for_marks(draft)
     near = _cut(draft, data.split, alike.look_alike(draft, data.near, cut=cut if data.overlap == "drop" else ()))

@@ -84,7 +84,9 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         del data["doubtful"]
     elif recipe.data.doubtful.features != "tfidf":  # the rows that are found depend on what embeds them
         data["judge"] = [recipe.model.name, recipe.model.revision, recipe.model.max_length]
-    for younger in ("corrections", "documents", "sheet"):
+    if data["against"] is None:
+        del data["contamination"]
+    for younger in ("corrections", "documents", "sheet", "against"):
         if data[younger] is None:
             del data[younger]  # younger than data that were prepared without it
     for younger, usual in (
@@ -99,7 +101,9 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
     for younger in ("min_length", "max_length"):
         if data["clean"][younger] is None:
             del data["clean"][younger]
-    data |= {split: _without_passwords(data[split]) for split in ("train", "validation", "test")}
+    data |= {
+        split: _without_passwords(data[split]) for split in ("train", "validation", "test", "against") if split in data
+    }
     reads = [task.name, _sha256(task.name)]  # such a task looks at the rows, with code that may change
     if schema is None:
         return [data, recipe.task.model_dump(mode="json"), reads]

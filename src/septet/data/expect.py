@@ -23,6 +23,7 @@ COUNTS = ("rows", "train", "validation", "test", "dropped", "labels", "rarest-la
 # findings whose evidence counts rows, summed over the splits
 FINDINGS = (
     "answer-missing",
+    "contaminated",
     "data-leak",
     "duplicates",
     "empty-text",

@@ -147,7 +147,7 @@ def telling_columns(table: Table, labels: Sequence[str | None], used: Collection
                 "column": name,
                 "right": read[0],
                 "most_frequent": most,
-                "rows": [
+                "examples": [
                     {"place": table.where(i), "value": _cut(str(values[i])), "label": labels[i]}
                     for i in (kept[place] for place in places)
                 ],
@@ -159,7 +159,7 @@ def telling_columns(table: Table, labels: Sequence[str | None], used: Collection
 def tell_columns(draft: Draft, found: Sequence[Mapping[str, Any]]) -> None:
     """Report columns that determine the label."""
     for each in found:
-        pairs = ", ".join(f'{row["value"]!r} is "{row["label"]}"' for row in each["rows"][:3])
+        pairs = ", ".join(f'{row["value"]!r} is "{row["label"]}"' for row in each["examples"][:3])
         draft.find(
             "label-leak",
             "note",

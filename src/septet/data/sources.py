@@ -125,6 +125,36 @@ def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp]]:
     return bare.extract(table), table.stamps
 
 
+def benchmark_sources(recipe: Any) -> dict[str, Source]:
+    """Return the source of each benchmark of `data.against`, by its name: the one given, or that of the file.
+
+    Raises:
+        UsageError: a file is missing.
+        RecipeError: a number of rows is asked of a file.
+    """
+    given = recipe.data.against
+    if not isinstance(given, dict):
+        paths = recipe.data.files("against")
+        titles = [sql.title(path) if sql.is_database(path) else Path(path).name for path in paths]
+        given = {
+            title if title and titles.count(title) == 1 else sql.hide(path): path
+            for title, path in zip(titles, paths, strict=True)
+        }
+    found = {name: _from_files("against", value, recipe=recipe, plain=True) for name, value in given.items()}
+    for source in found.values():
+        for name, _ in source.wanted.values():
+            raise RecipeError("A benchmark is read whole.", received=name, hint=f"against: {counted(name)[0]}")
+    return found
+
+
+def read_benchmark(source: Source, recipe: Any) -> Table:
+    """Return the table of a benchmark, every column of it; plain text by paragraphs."""
+    data = recipe.data
+    lenient = UNREADABLE in data.allow
+    reading = Reading("auto", data.encoding, data.delimiter, plain=True, documents="paragraph", lenient=lenient)
+    return read(list(source.paths), reading=reading)
+
+
 def origins(source: Source, table: Table) -> np.ndarray:
     """Return (N,) int32: by which of the recipe's paths, counted from 0, each row of a source's table was found; 0 where there are no paths."""
     if not source.paths:

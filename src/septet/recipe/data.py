@@ -59,6 +59,19 @@ class Data(Block):
         change="the rows to learn from were collected in another way, or at another time, than those to answer",
         example="last-week.csv",
     )
+    against: Tests | None = key(
+        None,
+        "Benchmarks that the model will be measured on: files or folders, or names and paths. Rows of train and validation whose text is in one of them, or nearly, are told and taken out (data.contamination).",
+        why="no benchmark was named",
+        change="the model is compared on a public benchmark, or rows were collected from the web",
+        example=["benchmark.csv"],
+    )
+    contamination: Literal["drop", "warn"] = key(
+        "drop",
+        "Rows that are in a benchmark of data.against: dropped from train and validation, or told and kept.",
+        why="a score on what was learned says nothing",
+        change="you want to see them first (warn)",
+    )
     weights: dict[Text, Weight] = key(
         {},
         "How often an epoch shows each row of a path of data.train, on average: 3 is three times, 0.5 every second row (in the next epoch the others), "
@@ -159,6 +172,8 @@ class Data(Block):
     )
 
     def problems(self) -> Iterator[Problem]:
+        if self.against is None and self.contamination != "drop":
+            yield Problem("contamination", "would be ignored: there is no data.against.", "remove data.contamination")
         yield from self._sources()
         yield from self._weights()
         yield from self._splits()

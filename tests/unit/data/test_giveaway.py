@@ -131,7 +131,7 @@ def test_a_column_that_determines_the_label_is_told(prepared):
     assert found["team"].level == "note"
     assert found["team"].evidence["right"] == pytest.approx(0.9975)
     assert "'T4' is \"post\"" in found["team"].message
-    assert {row["label"] for row in found["score"].evidence["rows"]} == {"billing", "post"}
+    assert {row["label"] for row in found["score"].evidence["examples"]} == {"billing", "post"}
 
 
 def test_a_label_that_nearly_all_rows_have_makes_no_column_telling(prepared):
