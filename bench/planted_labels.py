@@ -21,6 +21,7 @@ from septet.data.draft import Draft
 from septet.data.read import read
 from septet.data.rows import Rows
 from septet.data.schema import Schema
+from septet.meaning import MAX_LENGTH
 from septet.recipe import Recipe
 
 RATES = (0.0, 0.05, 0.1, 0.2)
@@ -39,7 +40,7 @@ class Remembered:
 
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if new:
-            vectors = Features(resolve("starter"), max_length=doubt.MAX_LENGTH).encode(new)
+            vectors = Features(resolve("starter"), max_length=MAX_LENGTH).encode(new)
             self._vectors |= dict(zip(new, vectors, strict=True))
         return np.stack([self._vectors[text] for text in texts])
 

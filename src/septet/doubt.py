@@ -23,10 +23,10 @@ from septet.data.draft import Draft, share
 from septet.data.rows import Rows, row_ids
 from septet.data.split import cut
 from septet.errors import RecipeError
+from septet.meaning import features_of
 from septet.progress import Listen, quiet
 
 EXAMPLES = 10
-MAX_LENGTH = 128  # tokens of a text that are embedded, where the recipe says nothing
 WEAK = 0.1  # share of what is left to gain over the most frequent label that the models must gain to be believed
 _SHOWN_CHARACTERS = 120
 
@@ -173,24 +173,16 @@ def encoder_of(recipe: Any, listen: Listen = quiet) -> Any:
     """Return what embeds texts for judging models: the recipe's model, or TF-IDF."""
     if not reads_model(recipe):
         return _folds.Counted()
-    from septet.engine.device import choose_device
-    from septet.model.kept import KeptFeatures
-    from septet.model.length import most_tokens
-    from septet.model.load import base_folder, check_folder
-
-    folder = base_folder(recipe)
-    config = check_folder(folder)
-    if config.get("is_encoder_decoder"):
-        if recipe.data.doubtful.features == "model":
-            raise RecipeError(
-                "data.doubtful.features: model needs a model that only reads or only writes.",
-                received=config.get("model_type"),
-                hint="data.doubtful.features: tfidf",
-            )
-        return _folds.Counted()
-    length = min(recipe.model.max_length or MAX_LENGTH, most_tokens(config) or MAX_LENGTH)
-    device = str(choose_device(recipe.train.device))
-    return _folds.Embedded(KeptFeatures(folder, max_length=length, device=device), listen)
+    features = features_of(recipe)
+    if features is not None:
+        return _folds.Embedded(features, listen)
+    if recipe.data.doubtful.features == "model":
+        raise RecipeError(
+            "data.doubtful.features: model needs a model that only reads or only writes.",
+            received=recipe.model.name,
+            hint="data.doubtful.features: tfidf",
+        )
+    return _folds.Counted()
 
 
 def _targets(rows: Rows, labels: Sequence[str]) -> np.ndarray:

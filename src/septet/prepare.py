@@ -54,6 +54,7 @@ from septet.data.sql import hide
 from septet.data.store import Prepared
 from septet.data.unusable import book_left_out, book_unread, drop_unusable
 from septet.errors import RecipeError
+from septet.meaning import finder
 from septet.mixing import book_labels
 from septet.page.data import write as write_page
 from septet.progress import Listen, quiet
@@ -299,7 +300,9 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     look_for_benchmarks(draft, raw.benchmarks, data.contamination, threshold=data.near.threshold)
     if schema.classes:
         giveaway.look_for_marks(draft)
-    near = _cut(draft, data.split, alike.look_alike(draft, data.near, cut=cut if data.overlap == "drop" else ()))
+    alone = cut if data.overlap == "drop" else ()
+    near = alike.look_alike(draft, data.near, cut=alone, by_meaning=finder(recipe, listen))
+    near = _cut(draft, data.split, near)
     if data.doubtful.policy != "off" or sheet is not None:
         doubts = doubt.look(draft, recipe, alike=near, listen=listen)
         if sheet is not None:

@@ -45,6 +45,7 @@ LAYERS = [
         "chat",
         "course",
         "doubt",
+        "meaning",
         "rehearse",
         "review",
         "resume",

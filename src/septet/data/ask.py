@@ -84,6 +84,10 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         del data["doubtful"]
     elif recipe.data.doubtful.features != "tfidf":  # the rows that are found depend on what embeds them
         data["judge"] = [recipe.model.name, recipe.model.revision, recipe.model.max_length]
+    if data["near"]["semantic"] is None:
+        del data["near"]["semantic"]
+    else:
+        data["meaning"] = [recipe.model.name, recipe.model.revision, recipe.model.max_length]
     if data["against"] is None:
         del data["contamination"]
     for younger in ("corrections", "documents", "sheet", "against"):

@@ -40,6 +40,8 @@ FINDINGS = (
     "near-leak",
     "personal-data",
     "row-malformed",
+    "semantic-duplicates",
+    "semantic-leak",
     "turns-left-out",
 )
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}

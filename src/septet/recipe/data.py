@@ -184,6 +184,8 @@ class Data(Block):
                 codecs.lookup(each)
         except LookupError:
             yield Problem("encoding", "must be an encoding that Python knows.", "encoding: utf-8")
+        if self.near.semantic is not None and self.near.policy == "off":
+            yield Problem("near.semantic", "would be ignored: data.near.policy is off.", "near: {policy: warn}")
         for name, bound in self.expect.items():
             if not re.fullmatch(BOUND, bound):
                 yield Problem(

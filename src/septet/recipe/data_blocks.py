@@ -91,6 +91,13 @@ class Near(Block):
         change="texts are long and edited (lower), or made from one form (higher)",
         example=0.8,
     )
+    semantic: Annotated[float, Field(gt=0, le=1)] | None = key(
+        None,
+        "Smallest cosine of the vectors that the recipe's model makes of two texts, before any tuning, from which they say the same: such rows are told, dropped and kept together as near duplicates are. Texts are read up to model.max_length.",
+        why="every row is embedded, and every pair compared: minutes for ten thousand rows",
+        change="texts were paraphrased or written by a model (0.95 with the starter; look at the pairs, since other models have other cosines)",
+        example=0.95,
+    )
 
 
 class Balance(Block):
