@@ -143,7 +143,7 @@ def damaged(tmp_path):
 def test_lines_that_cannot_be_read_stop_the_run_and_are_told_together(septet, damaged):
     code, said, run = septet("train", damaged)
     assert code == 3 and not (run / "data.json").exists()
-    assert "rows.jsonl line 11" in said and "0xe9 is not valid utf-8" in said  # first of all, the encoding
+    assert "rows.jsonl line 11" in said and "The file mixes encodings" in said  # first of all, the encoding
     damaged.write_bytes(damaged.read_bytes().replace(b"\xe9", b"e").replace(b'\xc3"', b'"'))
     code, said, run = septet("train", damaged)
     assert code == 3 and "NUL byte" in said

@@ -41,6 +41,9 @@ def parse(raw: bytes, name: str, *, columns: Sequence[str] | None = None) -> dic
         buffer = pa.BufferReader(raw)
         with pa.ipc.open_file(buffer) if raw.startswith(FILE) else pa.ipc.open_stream(buffer) as source:
             table = source.read_all()
+        table.validate(
+            full=True
+        )  # there are no checksums, and an offset that leads out of the file would end the process
         names = table.column_names
         wanted = list(columns) if columns is not None and set(columns) <= set(names) else names
         found = {column: table.column(column).to_pylist() for column in wanted if names.count(column) == 1}

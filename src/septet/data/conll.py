@@ -57,7 +57,7 @@ def parse(text: str, name: str) -> tuple[dict[str, list[Any]], array]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    rows = text.replace("\r\n", "\n").split("\n")
+    rows = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     first = next((row for row in rows if row.strip() and not row.startswith((DOCUMENT, "# "))), "")
     separator = "\t" if "\t" in first else " "
     for number, row in enumerate(rows, 1):

@@ -145,9 +145,10 @@ def _rows(text: str, name: str, *, dialect: Dialect) -> Iterator[tuple[int, list
 
 def _plain_tabs(text: str) -> list[tuple[int, list[str]]] | None:
     """Return the rows of a file whose every line has the same number of tabs, or None."""
-    split = [
-        (number, line.split("\t")) for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1) if line
-    ]
+    rows = text.replace("\r\n", "\n").split("\n")
+    if "\r" in rows[0]:  # the line ends of an old Macintosh
+        return None
+    split = [(number, line.split("\t")) for number, line in enumerate(rows, 1) if line]
     if not split or any(len(row) != len(split[0][1]) for _, row in split):
         return None
     return [

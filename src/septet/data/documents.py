@@ -25,6 +25,7 @@ def parse(text: str, cut: str | None = None) -> tuple[dict[str, list[str]], arra
             None: `page` where a form feed between documents has a line of its own, else `file`.
     """
     text = text.replace("\r\n", "\n")
+    text = text if "\n" in text else text.replace("\r", "\n")  # the line ends of an old Macintosh
     cut = cut or ("page" if _has_pages(text) else "file")
     found = _lines(text) if cut == "line" else _blocks(text, cut)
     texts: list[str] = []

@@ -8,6 +8,7 @@ that mixes encodings, which `utf-8|cp1252` reads line by line. Left out: encodin
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ LEAST = 4  # characters beyond ASCII, in different words, that a guess needs
 ODD = 20  # of so many characters beyond ASCII at most one may be odd
 CLEAR = 0.05  # by which the mess of the next reading must be larger (charset-normalizer's, 0 to 1)
 FEW = 20  # of so many lines beyond ASCII at most one may be UTF-8 by chance, in encodings of two bytes a character
+SHARE = 20  # of so many bytes at most one is a control character, where they are text; of bytes at random one in ten is
 SHOWN = 5  # lines and readings that a message names
 
 _MARKS = (
@@ -146,6 +148,20 @@ def decode(raw: bytes, name: str, *, encoding: str = AUTO, lenient: bool = False
     return found
 
 
+def check_head(head: bytes, name: str) -> None:
+    """Refuse a file that begins as no text does, before the rest of it is read.
+
+    Raises:
+        DataError: it is binary.
+    """
+    if _wide(head) is not None or any(head.startswith(mark) for mark, _ in _MARKS):
+        return
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut
+    except UnicodeDecodeError as error:
+        _check_text(head, name, error)
+
+
 def _detected(raw: bytes, name: str, *, lenient: bool) -> Decoded:
     marked = next((encoding for mark, encoding in _MARKS if raw.startswith(mark)), None)
     if marked not in (None, "utf-8-sig"):
@@ -201,9 +217,9 @@ def _guess(raw: bytes, name: str, error: UnicodeDecodeError, *, marked: bool) ->
 
 
 def _check_text(raw: bytes, name: str, error: UnicodeDecodeError) -> None:
-    """Refuse what is no text in any encoding: a hundredth of it is control characters, or it has a NUL."""
+    """Refuse what is no text in any encoding: a twentieth of it is control characters."""
     controls = len(raw) - len(raw.translate(None, _CONTROLS))
-    if 0 in raw or controls * 100 > len(raw):
+    if controls * SHARE > len(raw):
         raise DataError(
             "The file is binary, no text.",
             where=f"{name} line {raw.count(10, 0, error.start) + 1}",
@@ -356,12 +372,12 @@ def _unsure(raw: bytes, name: str, error: UnicodeDecodeError, readings: Sequence
 def _mixed(
     name: str, valid: Sequence[int], other: Sequence[tuple[int, bytes]], readings: Sequence[_Reading]
 ) -> DataError:
-    best = min((each for each in readings), key=lambda each: (not each.plausible, each.odd), default=None)
+    best = min((each for each in readings if each.plausible), key=lambda each: each.odd, default=None)
     second = "cp1252" if best is None or best.encoding in _TWO_BYTES else best.encoding
     number, line = other[0]
     example = _example(line.decode(second, "replace"))
     return DataError(
-        f"The file mixes encodings: {len(valid):,} lines beyond ASCII are UTF-8, {len(other):,} are not (line {_few([n for n, _ in other])}).",
+        f"The file mixes encodings: of its lines beyond ASCII {len(valid):,} {'is' if len(valid) == 1 else 'are'} UTF-8, {len(other):,} {'is' if len(other) == 1 else 'are'} not (line {_few([n for n, _ in other])}).",
         where=f"{name} line {number}",
         hint=f'data.encoding: utf-8|{second}   (line by line; this one then reads "{example}"), or save it in one encoding',
     )

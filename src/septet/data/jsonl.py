@@ -57,7 +57,7 @@ def parse(text: str, name: str, *, unread: list[DataError] | None = None) -> tup
         DataError: the file is not JSON, or holds no table.
     """
     try:
-        value = json.loads(text)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip()[:1] == "{":
             return parse_lines(text, name, unread=unread)
@@ -76,7 +76,7 @@ def row(text: str, name: str, *, line: int) -> dict[str, Any]:
     if not text.isascii() and _NO_TEXT.search(text):
         raise DataError("Bytes of the line are no text in this encoding.", where=f"{name} line {line}")
     try:
-        found = json.loads(text)
+        found = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise _invalid(error, name, line=line) from None
     except (RecursionError, ValueError) as error:
@@ -95,6 +95,18 @@ def to_columns(rows: Iterable[Mapping[str, Any]]) -> Columns:
     rows = list(rows)
     names = list(dict.fromkeys(key for row in rows for key in row))
     return {key: [row.get(key) for row in rows] for key in names}
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of a key that is there twice one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:i]))
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _columns(value: Any, name: str) -> Columns:

@@ -23,7 +23,9 @@ def parse(raw: bytes | Path, name: str, *, columns: Sequence[str] | None = None)
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(raw) if isinstance(raw, bytes) else raw, pre_buffer=False)
+        file = pq.ParquetFile(
+            pa.BufferReader(raw) if isinstance(raw, bytes) else raw, pre_buffer=False, page_checksum_verification=True
+        )
         names = file.schema_arrow.names
         wanted = list(columns) if columns is not None and set(columns) <= set(names) else names
         values: dict[str, list[Any]] = {column: [] for column in dict.fromkeys(wanted) if names.count(column) == 1}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from septet.data import archive, arrow, conll, delimited, documents, excel, jsonl, parquet, sql, stream
-from septet.data.encoding import AUTO, decode
+from septet.data.encoding import AUTO, check_head, decode
 from septet.data.files import (
     ARCHIVES,
     CHUNK,
@@ -36,6 +36,7 @@ from septet.errors import DataError
 PATHS = (str, Path, sql.Query)
 LONGEST_JSON = 512 << 20  # bytes of a pipe; parsed it takes several times that
 OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull fetches the file)",
     b"%PDF-": "a PDF",
     b"\x89PNG\r\n": "an image",
     b"\xff\xd8\xff": "an image",
@@ -131,7 +132,11 @@ def _longest(head: bytes, path: Path, reading: Reading) -> int | None:
     kind = _kind(head, path, shown(path), reading=reading)
     if kind == "json":
         return None if path.is_file() else LONGEST_JSON
-    return None if kind in ("excel", "parquet", "arrow") else LONGEST_LINE
+    if kind in ("excel", "parquet", "arrow"):
+        return None
+    if reading.encoding == AUTO and not reading.lenient:
+        check_head(head, shown(path))
+    return LONGEST_LINE
 
 
 def _unpacked(
@@ -165,9 +170,8 @@ def _chunks(content: bytes) -> Iterator[bytes]:
 
 
 def _kind(raw: bytes, path: Path, name: str, *, reading: Reading) -> str:
-    if reading.format != "auto":
-        return reading.format
-    return content_format(raw, name) or format_of(path, plain=reading.plain)
+    found = content_format(raw, name)
+    return reading.format if reading.format != "auto" else found or format_of(path, plain=reading.plain)
 
 
 def _parsed(raw: bytes, path: Path, name: str, *, reading: Reading, columns: Mapping[str, str] | None) -> Table:

@@ -140,7 +140,7 @@ def test_a_file_of_two_encodings_is_an_error_and_can_be_read_line_by_line():
     raw = b"\n".join(line.encode("cp1252" if i in (2, 4) else "utf-8") for i, line in enumerate(lines))
     with pytest.raises(DataError) as caught:
         decode(raw, "a.csv")
-    assert "2 lines beyond ASCII are UTF-8, 2 are not (line 3, 5)" in str(caught.value)
+    assert "of its lines beyond ASCII 2 are UTF-8, 2 are not (line 3, 5)" in str(caught.value)
     assert "a.csv line 3" in str(caught.value) and "data.encoding: utf-8|cp1252" in str(caught.value)
     assert "Können" in str(caught.value)
     found = decode(raw, "a.csv", encoding="utf-8|cp1252")
