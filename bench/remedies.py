@@ -208,7 +208,7 @@ def answers(data: Data, variant: list[str], seed: int, work: Path, memory: Memor
     rows, mended = tables(data, seed, true=mending.TRUE in variant), None
     if mending.SHEET in variant:
         sheet, mended = mending.sheet_of(source, overrides, rows, tables(data, seed, true=True)["train"], work=work)
-        overrides.append(f"data.corrections={sheet.resolve()}")
+        overrides += [f"data.corrections={sheet.resolve()}"] if mended["looked_at"] else []
     prepared = journey.prepare(source, overrides, run=folder, tables=rows).prepared
     recipe = Recipe.load(source, overrides, in_memory=("train", "validation"))
     setup = set_up(recipe, prepared)
