@@ -123,6 +123,7 @@ def prepare(
     data: Any = None,
     show: int | None = None,
     review: str | Path | None = None,
+    dry_run: bool = False,
     listen: Listen = quiet,
 ) -> Any:
     """Read, clean, de-duplicate, split and audit the data of a recipe; the ledger accounts for every row.
@@ -135,12 +136,21 @@ def prepare(
         data: one table to learn from, or tables by split (`train`, `validation`, `test`).
         show: rows of train to show as training sees them, in `shown` of the result; see `septet.show`.
         review: where to write a sheet of rows whose label someone should look at; `data.corrections` reads it back.
+        dry_run: return what each step would change and drop, with examples, and write nothing.
         listen: told of all progress.
     """
     from septet import journey
 
     return journey.prepare(
-        recipe, overrides, run=run, code=code, tables=tables(data), show=show, review=review, listen=listen
+        recipe,
+        overrides,
+        run=run,
+        code=code,
+        tables=tables(data),
+        show=show,
+        review=review,
+        dry_run=dry_run,
+        listen=listen,
     )
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from septet import registry
 from septet.begin import Source, alone, begin, begin_training, together
 from septet.errors import UsageError
 from septet.launch import launched
 from septet.progress import Listen, quiet
+from septet.recipe import Recipe
 from septet.run import Run
 
 SMOKE_ROWS = 200
@@ -96,8 +98,9 @@ def prepare(
     tables: Mapping[str, Any] | None = None,
     show: int | None = None,
     review: str | Path | None = None,
+    dry_run: bool = False,
     listen: Listen = quiet,
-) -> PreparedResult:
+) -> Any:
     """Stage 1: read, clean, de-duplicate, split and audit the data of a recipe.
 
     Args:
@@ -108,10 +111,20 @@ def prepare(
         tables: in-memory splits instead of the recipe's files.
         show: rows of train to show as training sees them (`septet.show`); the model's tokenizer and config are needed.
         review: where to write a sheet of rows whose label someone should look at (`septet.review`).
+        dry_run: show what each step would change and drop, and write nothing: no run, no prepared data (`septet.preview`).
         listen: told of all progress.
     """
     if show is not None and show < 1:
         raise UsageError("The rows to show are a whole number from 1.", received=show)
+    if dry_run:
+        from septet.preview import preview
+
+        for option, given in (("--run", run), ("--show", show), ("--review", review)):
+            if given is not None:
+                raise UsageError(f"{option} would be ignored: a dry run writes nothing.", hint=f"leave out {option}")
+        for path in code:
+            registry.load_code(path)
+        return preview(Recipe.load(source, overrides, in_memory=tuple(tables or ())), tables=tables, listen=listen)
     recipe, opened, _ = begin(source, overrides, run, code, tables, listen)
     from septet.prepare import prepare as verb
 
@@ -153,7 +166,6 @@ def label(
     """
     from septet.label import label as verb
     from septet.labelling.wanted import columns_of, train_override
-    from septet.recipe import Recipe
 
     if training and read is None:
         raise UsageError("There is nothing new to train with before a sheet is read.", hint="--read SHEET --train")

@@ -53,6 +53,7 @@ from septet.data.split import cut
 from septet.data.sql import hide
 from septet.data.store import Prepared
 from septet.data.unusable import book_left_out, book_unread, drop_unusable
+from septet.data.watch import Watch
 from septet.errors import RecipeError
 from septet.meaning import finder
 from septet.mixing import book_labels
@@ -86,14 +87,7 @@ def prepare(
         CheckError: a finding is a blocker; `data.json` is written before.
     """
     listen("stage", name="prepare")
-    task = task_of(recipe)
-    schema = schema_of(recipe, task)
-    if schema is not None:
-        _check(schema, recipe, reviewed=review is not None)
-    check_allowed(recipe.data.allow)
-    looks = {"near": recipe.data.near.policy != "off", "language": recipe.data.clean.language is not None}
-    expect.check_names(recipe.data.expect, **looks)
-    sources = find_sources(recipe, tables)
+    task, schema, sources = _begun(recipe, tables, reviewed=review is not None)
     root = run.path.parent / FOLDER
     key = _key(recipe, task, schema, sources)
     if review is not None:
@@ -125,6 +119,32 @@ def prepare(
             listen("finding", finding=finding)
     findings.stop_on_blockers()
     return prepared
+
+
+def rehearse(recipe: Any, *, tables: Mapping[str, Any] | None = None, listen: Listen = quiet) -> Draft:
+    """Return what preparing would come to, with examples of what each step changes and drops; nothing is written.
+
+    Raises:
+        UsageError, DataError: as in `prepare`.
+    """
+    listen("stage", name="prepare (dry run)")
+    task, schema, sources = _begun(recipe, tables, reviewed=False)
+    raw = _read(recipe, task, schema, sources=sources, reviewed=False, listen=listen)
+    raw.draft.watch = Watch()
+    _refine(raw, recipe, sheet=None, listen=listen)
+    return raw.draft
+
+
+def _begun(recipe: Any, tables: Mapping[str, Any] | None, *, reviewed: bool) -> tuple[Any, Schema | None, list[Source]]:
+    """Return the task, the columns where the recipe names them, and where the rows come from, once the recipe makes sense."""
+    task = task_of(recipe)
+    schema = schema_of(recipe, task)
+    if schema is not None:
+        _check(schema, recipe, reviewed=reviewed)
+    check_allowed(recipe.data.allow)
+    looks = {"near": recipe.data.near.policy != "off", "language": recipe.data.clean.language is not None}
+    expect.check_names(recipe.data.expect, **looks)
+    return task, schema, find_sources(recipe, tables)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ LAYERS = [
         "label",
         "tokenizer",
         "prepare",
+        "preview",
         "check",
         "train",
         "search",

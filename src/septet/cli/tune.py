@@ -30,6 +30,7 @@ def _heard(name: str) -> None:
 @septet.command()
 @recipe_options
 @click.option("--show", type=click.IntRange(1), metavar="N", help="Print N rows of train as training sees them.")
+@click.option("--dry-run", is_flag=True, help="Show what each step would change and drop; write nothing.")
 @click.option("--review", metavar="FILE", help="Write a sheet (CSV) of rows whose label someone should look at.")
 @click.pass_obj
 def prepare(screen: Screen, recipe: str, overrides: tuple[str, ...], folder: str | None, **options: Any) -> None:

@@ -72,7 +72,7 @@ def settle_variants(draft: Draft, policy: Literal["off", "warn", "merge"], liste
     draft.find(
         "label-variants",
         "note",
-        message=f"{sum(changed.values()):,} labels were given the spelling of most rows: {shown}{more}.",
+        message=f"Labels that differ only in how they are written were merged, in {sum(changed.values()):,} rows: {shown}{more}.",
         fix="data.clean.labels: warn   where they differ on purpose",
         evidence={"variants": groups, "rows": sum(changed.values())},
     )
