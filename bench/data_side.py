@@ -68,6 +68,7 @@ def recipe_of(rows: Path) -> dict[str, Any]:
         "data": {
             "train": str(rows),
             "split": {"validation": 0, "test": 0},
+            "clean": {"repair": True, "language": LANGUAGES},
             "near": {"policy": "drop", "threshold": THRESHOLD},
         },
     }

@@ -4,6 +4,7 @@
     python -m bench.planted near [--data banking77 ag_news tweets sst2] # copies and edits: planted_near.py
     python -m bench.planted leaks [--data …]                            # the same, across splits: planted_leaks.py
     python -m bench.planted marks [--data …]                            # marks that give the label away: planted_marks.py
+    python -m bench.planted cleaning [--data personal labels …]         # personal data, label variants, encodings, HTML, languages: planted_cleaning.py
 
 Each WHAT is a file with `records(shared, names)`; the results go into `bench/results/planted-WHAT.json`, or where `--out` says.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 
 SETS = {
     "marks": ["banking77", "ag_news", "tweet_sentiment", "sst2", "office"],
+    "cleaning": ["personal", "labels", "encodings", "html", "languages"],
     "labels": ["banking77", "ag_news"],
     "near": ["banking77", "ag_news", "tweet_sentiment", "sst2"],
     "leaks": ["banking77", "ag_news", "tweet_sentiment", "sst2"],

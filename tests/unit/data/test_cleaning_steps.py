@@ -191,6 +191,9 @@ def test_masking_and_repair_twice_change_nothing(text):
         ("not  spam", "Not_Spam"),
         ("ＯＫ", "ok."),
         ("a1", "A 1"),
+        ("Sci/Tech", "sci / tech"),
+        ("1 - 2", "1-2"),
+        ("C ++", "c++"),
     ],
 )
 def test_variants_of_a_label(one, other):
@@ -201,6 +204,7 @@ def test_variants_of_a_label(one, other):
     ("one", "other"),
     [
         ("12", "1-2"),
+        ("1 2", "1-2"),
         ("1 2", "12"),
         ("-1", "1"),
         ("C", "C++"),

@@ -15,14 +15,14 @@ from typing import Literal
 from septet.data.draft import Draft
 
 _SHOWN = 8
-_SEPARATORS = re.compile(r"(?<=\w)[\s_-]+(?=\w)|(?<=[^\W_])_+|_+(?=[^\W_])")
-_END = re.compile(r"(?<=\w)[.,:;]+$")
+_SEPARATORS = re.compile(r"(?<=\w)[\s_-]+(?=\w)|(?<=[^\W_])_+|_+(?=[^\W_])|\s+")
+_END = re.compile(r"(?<=[^\s.,:;])[.,:;]+$")
 
 
 def folded(label: str) -> str:
     """Return what variants of one label share."""
     text = _END.sub("", unicodedata.normalize("NFKC", label).casefold().strip())
-    return _SEPARATORS.sub(lambda match: " " if _between_digits(match) else "", text)
+    return _SEPARATORS.sub(_separator, text)
 
 
 def variants(counts: dict[str, int], listed: Sequence[str] | None = None) -> list[list[str]]:
@@ -97,6 +97,7 @@ def _rename(draft: Draft, split: str, kept: dict[str, str]) -> int:
     return changed
 
 
-def _between_digits(match: re.Match[str]) -> bool:
+def _separator(match: re.Match[str]) -> str:
+    """Return what stays of a separator: between two digits the sign in it, anywhere else nothing."""
     before, after = match.string[match.start() - 1 : match.start()], match.string[match.end() : match.end() + 1]
-    return before.isdigit() and after.isdigit()
+    return (match[0].strip() or " ")[0] if before.isdigit() and after.isdigit() else ""

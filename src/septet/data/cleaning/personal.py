@@ -114,7 +114,7 @@ def find(text: str) -> dict[str, list[Span]]:
     found: dict[str, list[Span]] = {}
     taken: list[Span] = []
     for kind in _likely(text):
-        for start, end in _KINDS[kind](text):
+        for start, end in KINDS[kind](text):
             if all(end <= first or start >= last for first, last in taken):
                 found.setdefault(kind, []).append((start, end))
                 taken.append((start, end))
@@ -255,7 +255,7 @@ def _is_phone(number: str, *, before: str) -> bool:
     return 7 <= len(digits) <= 13 and _CUE.search(before) is not None
 
 
-_KINDS: dict[str, Callable[[str], Iterator[Span]]] = {
+KINDS: dict[str, Callable[[str], Iterator[Span]]] = {
     "key": _keys,
     "email": _emails,
     "iban": _ibans,
