@@ -189,3 +189,5 @@ def test_what_is_served_is_cleaned_as_what_was_trained_on(tmp_path):
     one, same, other = predictor.predict([raw, "café at <EMAIL> my card", "cafÃ© at a my card sent from"])
     assert one.scores == pytest.approx(same.scores, abs=1e-5)
     assert one.scores != pytest.approx(other.scores, abs=1e-4)
+    # a log keeps the text as it came, but for what is masked
+    assert predictor.kept({"body": raw, "n": 1}) == {"body": raw.replace("a@b.example.com", "<EMAIL>"), "n": 1}

@@ -105,6 +105,13 @@ class Predictor:
         """
         return self._answer(examples, self.task.measure, False, batched)
 
+    def kept(self, row: Row) -> Row:
+        """Return a row as it may be kept in a log: personal data replaced, where the model reads them so (`data.clean.mask`)."""
+        if self.clean is None or not self.clean.mask:
+            return row
+        masked = Cleaning("none", control=False, whitespace=False, mask=self.clean.mask)
+        return {column: value if value is None else clean_value(value, masked) for column, value in row.items()}
+
     def _cleaned(self, row: Row) -> Row:
         if self.clean is None:
             return row

@@ -156,7 +156,7 @@ class Service:
         for row, prediction in zip(rows, predictions, strict=True):
             self.metrics.predicted(prediction.label, tokens=prediction.tokens, truncated=prediction.truncated)
             if self._log is not None:
-                self._log.put(Record(row, prediction, seconds, model.sha256))
+                self._log.put(Record(model.predictor.kept(row), prediction, seconds, model.sha256))
 
     def note(self, text: str) -> None:
         """Tell the operator something."""

@@ -179,3 +179,9 @@ def test_a_server_without_log_asks_for_no_embeddings(serving, tmp_path, predicto
         assert client.post("text")[0] == 200
     assert seen == [True, False]
     assert not list(tmp_path.glob("*.sqlite"))
+
+
+def test_a_log_keeps_texts_as_the_model_may_keep_them(serving, tmp_path):
+    with serving(log_text=True) as (_, client):
+        assert client.post("I am a@b.example.com")[0] == 200
+    assert read(tmp_path / "model.requests.sqlite").texts == ["I am <EMAIL>"]
