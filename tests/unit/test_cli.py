@@ -179,12 +179,17 @@ def test_a_verb_gets_recipe_overrides_and_options(septet, verb):
 @pytest.mark.parametrize(
     ("line", "name", "given", "options"),
     [
-        (["prepare", "r.yaml"], "prepare", ("r.yaml", ()), {"run": None, "code": (), "show": None, "review": None}),
+        (
+            ["prepare", "r.yaml"],
+            "prepare",
+            ("r.yaml", ()),
+            {"run": None, "code": (), "show": None, "review": None, "dry_run": False},
+        ),
         (
             ["prepare", "r.yaml", "--show", "3"],
             "prepare",
             ("r.yaml", ()),
-            {"run": None, "code": (), "show": 3, "review": None},
+            {"run": None, "code": (), "show": 3, "review": None, "dry_run": False},
         ),
         (["check", "r.yaml", "a=1"], "check", ("r.yaml", ("a=1",)), {"run": None, "code": ()}),
         (
