@@ -14,6 +14,12 @@ from septet.errors import DataError, SeptetError
 from septet.run import Run
 
 _SHOWN = 8
+_SILENT = (
+    "control",
+    "surrogates",
+    "unicode",
+    "whitespace",
+)  # cleaning that nobody needs to decide on; the page of the data has it
 
 
 @dataclass(slots=True)
@@ -98,7 +104,9 @@ class Ledger:
             reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in a.dropped.items())
             cut = f"truncated {a.truncated_rows:,} ({a.truncated_tokens:,} tokens)" if a.truncated_rows else ""
             mended = f"labels corrected {a.corrected:,}" if a.corrected else ""
-            notes = "; ".join(note for note in (reasons and f"dropped: {reasons}", mended, cut) if note)
+            changed = ", ".join(f"{kind} {rows:,}" for kind, rows in a.cleaned.items() if kind not in _SILENT)
+            parts = (reasons and f"dropped: {reasons}", changed and f"cleaned: {changed}", mended, cut)
+            notes = "; ".join(note for note in parts if note)
             figures = "".join(
                 f"{n:>10,}" for n in (a.read, a.received, sum(a.moved.values()), sum(a.dropped.values()), a.kept)
             )

@@ -41,6 +41,12 @@ def test_the_table_shows_figures_and_reasons():
     assert text.splitlines()[1].split() == ["train", "1,200", "0", "0", "100", "1,100", "dropped:", "duplicate", "100"]
 
 
+def test_the_table_tells_what_cleaning_someone_decided_on():
+    account = Account(read=9, kept=9, cleaned={"html": 1200, "masked email": 3, "whitespace": 7})
+    assert "   cleaned: html 1,200, masked email 3" in Ledger({"train": account}).text()
+    assert "cleaned" not in Ledger({"train": Account(read=9, kept=9, cleaned={"whitespace": 7, "control": 1})}).text()
+
+
 @given(
     TABLE,
     st.none() | TABLE,
