@@ -7,7 +7,7 @@ import string
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from septet.data.clean import Cleaning, clean_text, clean_value
@@ -53,6 +53,20 @@ def test_texts_read_in_a_wrong_encoding_are_mended(meant, encoding):
 )
 def test_whole_texts_stay_as_they_are(text):
     assert repair(text) == text
+
+
+@given(st.text(st.sampled_from("aé àâÃ©Â ã€™â‚¬œäß?\x1a\x80\x93\xa0\ufffdРїÐ¿вЂ“Ä…Å‚┬áΓÇ√©\n."), max_size=12))
+@settings(max_examples=600, deadline=None)
+def test_the_quick_test_skips_nothing_that_ftfy_would_mend(text):
+    from ftfy import TextFixerConfig, fix_encoding, fix_text
+
+    names = [
+        name for name in TextFixerConfig._fields if name not in ("normalization", "fix_encoding", "max_decode_length")
+    ]
+    inner = ("restore_byte_a0", "replace_lossy_sequences", "decode_inconsistent_utf8")
+    config = TextFixerConfig(normalization=None, **{name: name in inner for name in names})
+    assert repair(text) == fix_text(text, config)
+    assert "\n" in text or repair(text) == fix_encoding(text)
 
 
 @pytest.mark.parametrize(
