@@ -37,7 +37,7 @@ import numpy as np
 from septet import appraise, doubt
 from septet.augment import augment
 from septet.data import alike, audit, chronology, expect, giveaway, repeats, store
-from septet.data.ask import facts_of, locate, schema_of, task_of
+from septet.data.ask import check_ignored, facts_of, locate, schema_of, task_of
 from septet.data.benchmarks import Benchmark, look_for_benchmarks, read_benchmarks
 from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
 from septet.data.corrections import correct, ids_as_read
@@ -54,7 +54,6 @@ from septet.data.sql import hide
 from septet.data.store import Prepared
 from septet.data.unusable import book_left_out, book_unread, drop_unusable
 from septet.data.watch import Watch
-from septet.errors import RecipeError
 from septet.meaning import finder
 from septet.mixing import book_labels
 from septet.page.data import write as write_page
@@ -140,7 +139,7 @@ def _begun(recipe: Any, tables: Mapping[str, Any] | None, *, reviewed: bool) -> 
     task = task_of(recipe)
     schema = schema_of(recipe, task)
     if schema is not None:
-        _check(schema, recipe, reviewed=reviewed)
+        check_ignored(schema, recipe, reviewed=reviewed)
     check_allowed(recipe.data.allow)
     looks = {"near": recipe.data.near.policy != "off", "language": recipe.data.clean.language is not None}
     expect.check_names(recipe.data.expect, **looks)
@@ -167,40 +166,6 @@ class _Raw:
     benchmarks: list[Benchmark]
 
 
-def _check(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
-    for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
-        if own in schema.columns:
-            raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
-    sampled = recipe.data.sample is not None and recipe.data.sample.labels is not None
-    for name, on in (
-        ("balance", recipe.data.balance.on),
-        ("augment", recipe.data.augment.on),
-        ("sample.labels", sampled),
-    ):
-        if on and not schema.classes:
-            raise RecipeError(
-                f"data.{name} would be ignored: it is for tasks whose rows have one of a few labels.",
-                hint=f"remove data.{name}",
-            )
-    if not schema.classes and recipe.data.conflicts == "drop":
-        raise RecipeError(
-            "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"
-        )
-    judging = [
-        key
-        for key, used in (
-            ("data.doubtful", recipe.data.doubtful.policy != "off"),
-            ("data.corrections", recipe.data.corrections is not None),
-            ("--review", reviewed),
-        )
-        if used
-    ]
-    if judging and not schema.classes:
-        raise RecipeError(
-            f"{judging[0]} would be ignored: it is of labels that are classes.", hint=f"remove {judging[0]}"
-        )
-
-
 def _key(recipe: Any, task: Any, schema: Schema | None, sources: list[Source]) -> str:
     """Return the key under which prepared data are found without opening a raw file."""
     addresses = {source.split: source.address for source in sources}
@@ -222,7 +187,7 @@ def _read(
         if schema is None:
             task, located = locate(task, table)
             schema = Schema.of(recipe, task)
-            _check(schema, recipe, reviewed=reviewed)
+            check_ignored(schema, recipe, reviewed=reviewed)
         of[source.split] = origins(source, table)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
         told[source.split] = replace(table, columns={})

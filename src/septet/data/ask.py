@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from septet import registry
+from septet.data import store
 from septet.data.clean import Cleaning
 from septet.data.schema import Schema
 from septet.data.sql import hide
 from septet.data.table import Table
-from septet.errors import SeptetError, UsageError
+from septet.errors import RecipeError, SeptetError, UsageError
 
 LOOKED_AT = 100  # rows in which columns are sought: the first ones may be malformed
 
@@ -34,6 +35,48 @@ def task_of(recipe: Any, located: Mapping[str, str] | None = None) -> Any:
 def schema_of(recipe: Any, task: Any) -> Schema | None:
     """Return the columns; None where they are to be found in the data."""
     return None if getattr(task, "needs_columns", False) else Schema.of(recipe, task)
+
+
+def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
+    """Check that nothing a recipe asks of its data would be ignored, the columns being what they are.
+
+    Args:
+        reviewed: whether a sheet of doubtful rows is asked for.
+
+    Raises:
+        RecipeError: something would be.
+    """
+    for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
+        if own in schema.columns:
+            raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
+    sampled = recipe.data.sample is not None and recipe.data.sample.labels is not None
+    for name, on in (
+        ("balance", recipe.data.balance.on),
+        ("augment", recipe.data.augment.on),
+        ("sample.labels", sampled),
+    ):
+        if on and not schema.classes:
+            raise RecipeError(
+                f"data.{name} would be ignored: it is for tasks whose rows have one of a few labels.",
+                hint=f"remove data.{name}",
+            )
+    if not schema.classes and recipe.data.conflicts == "drop":
+        raise RecipeError(
+            "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"
+        )
+    judging = [
+        key
+        for key, used in (
+            ("data.doubtful", recipe.data.doubtful.policy != "off"),
+            ("data.corrections", recipe.data.corrections is not None),
+            ("--review", reviewed),
+        )
+        if used
+    ]
+    if judging and not schema.classes:
+        raise RecipeError(
+            f"{judging[0]} would be ignored: it is of labels that are classes.", hint=f"remove {judging[0]}"
+        )
 
 
 def reads_documents(recipe: Any) -> bool:
