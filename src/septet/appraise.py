@@ -26,6 +26,7 @@ from septet.errors import UsageError
 from septet.monitor import LOG_ENDINGS
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
+from septet.report import Finding
 
 TOKENIZED = 1000  # rows of a split; a histogram of more looks the same
 
@@ -80,7 +81,7 @@ def target(
     from septet.model.vectors import embed
     from septet.watch import target as watching
 
-    rows, stamps = _target_rows(recipe, prepared)
+    rows, stamps, told = _target_rows(recipe, prepared)
     about = {
         "of": recipe.data.files("target"),
         "raw": [{"path": Path(stamp.path).name, "sha256": stamp.sha256} for stamp in stamps],
@@ -112,23 +113,25 @@ def target(
         "in_train": sum(text in seen for text, _ in theirs),
         "compared_by": how,
         **judged.to_json(),
-        "findings": [finding.to_json() for finding in judged.findings],
+        "findings": [finding.to_json() for finding in (*told, *judged.findings)],
     }
 
 
-def _target_rows(recipe: Recipe, prepared: Prepared) -> tuple[list[tuple[tuple[str, ...], str | None]], list[Stamp]]:
-    """Return the texts and labels of `data.target`, cleaned as train was, and the files' stamps."""
+def _target_rows(
+    recipe: Recipe, prepared: Prepared
+) -> tuple[list[tuple[tuple[str, ...], str | None]], list[Stamp], list[Finding]]:
+    """Return the texts and labels of `data.target`, cleaned as train was, the files' stamps, and what is to be told of the files."""
     schema = prepared.schema
     paths = recipe.data.files("target")
     if len(paths) == 1 and paths[0].endswith(LOG_ENDINGS) and not is_database(paths[0]):
         path = Path(recipe.path(paths[0]))
-        rows, stamps = _logged(path, schema), [read_bytes(path)[1]]
+        rows, stamps, told = _logged(path, schema), [read_bytes(path)[1]], []
     else:
-        rows, stamps = target_rows(recipe, schema)
+        rows, stamps, told = target_rows(recipe, schema)
     clean_rows(rows, prepared.cleaning(recipe.data.clean), classes=schema.classes)
     without = set(empty(rows, schema))
     pairs = zip(rows.texts, rows.labels, strict=True)
-    return [(text, label) for i, (text, label) in enumerate(pairs) if i not in without], stamps
+    return [(text, label) for i, (text, label) in enumerate(pairs) if i not in without], stamps, told
 
 
 def _logged(path: Path, schema: Schema) -> Rows:

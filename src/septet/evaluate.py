@@ -114,6 +114,8 @@ def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | 
             splits.append(read_on(recipe, prepared, on))
         _require_held_out(splits)
         lines, records, findings = examiner.score(splits)
+        for finding in (each for split in splits for each in split.findings):
+            findings.add(finding)
         scores = _merged(run, lines, replaced={split.name for split in splits})
         record = _record(examiner, before, records)
         whole = on is None or before is None

@@ -154,3 +154,11 @@ def test_the_facts_are_plain_json(tmp_path):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["labels"][0] == {"label": "a", "before": 0.5, "now": 0.875}
     assert "target-label-shift" in slugs(run)
+
+
+def test_how_the_target_was_read_is_told(tmp_path):
+    write(tmp_path / "train.csv", texts(300, 1), labels="ab")
+    (tmp_path / "other.csv").write_text("n;text\n" + "".join(f"{i};{text}\n" for i, text in enumerate(texts(60, 2))))
+    run = Run(tmp_path / "runs" / "a")
+    prepare(recipe(tmp_path, "other.csv"), run)
+    assert "delimiter-guessed" in slugs(run)

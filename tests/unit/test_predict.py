@@ -131,6 +131,15 @@ def test_lines_that_cannot_be_answered_are_named(model, predictor, source, error
         predict(model, io.BytesIO(source), predictor=predictor)
 
 
+def test_a_line_that_never_ends_is_not_read_to_its_end(model, predictor, monkeypatch):
+    monkeypatch.setattr("septet.predict.LONGEST_LINE", 100)
+    for before in (b"", b"where is my parcel\n"):
+        stream = io.BytesIO(before + b"w" * 5_000)
+        with pytest.raises(DataError, match=rf"longer than[\s\S]*line {1 + bool(before)}"):
+            predict(model, stream, predictor=predictor)
+        assert stream.tell() == len(before) + 101
+
+
 def test_wrong_files_and_endings(tmp_path, model, predictor):
     source = tmp_path / "a.csv"
     source.write_text("text\nhello\n")

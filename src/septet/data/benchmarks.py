@@ -17,7 +17,7 @@ import hashlib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from septet.data.schema import Schema
 from septet.data.sources import benchmark_sources, read_benchmark
 from septet.data.table import Stamp, Table
 from septet.errors import DataError
+from septet.report import Finding
 
 PIECE, SHORTEST = 13, 8  # words
 HALF = 0.5
@@ -40,11 +41,12 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """The texts of a benchmark, each with its place, `bench.jsonl line 7`."""
+    """The texts of a benchmark, each with its place, `bench.jsonl line 7`, and what is to be told of how it was read."""
 
     name: str
     texts: list[str]
     places: list[str]
+    findings: list[Finding] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def benchmark_of(name: str, table: Table, schema: Schema) -> Benchmark:
             received=f"{len(table):,} rows, columns {', '.join(list(table.columns)[:8])}",
             hint="name a file with the texts of the benchmark",
         )
-    return Benchmark(name, texts, places)
+    return Benchmark(name, texts, places, table.findings)
 
 
 def read_benchmarks(recipe: Any, schema: Schema) -> tuple[list[Benchmark], list[Stamp]]:
@@ -102,6 +104,7 @@ def read_benchmarks(recipe: Any, schema: Schema) -> tuple[list[Benchmark], list[
 def look_for_benchmarks(draft: Draft, benchmarks: Sequence[Benchmark], policy: str, *, threshold: float) -> None:
     """Report rows that are in a benchmark, and drop them from train and validation where the policy is `drop`."""
     for benchmark in benchmarks:
+        draft.tell(benchmark.findings, benchmark=benchmark.name)
         for split in ("train", "validation"):
             if split not in draft.splits:
                 continue

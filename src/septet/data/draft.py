@@ -77,6 +77,11 @@ class Draft:
         if self.watch is not None:
             self.watch.changed(split, self.splits[split], place, kind, before, after)
 
+    def tell(self, findings: Iterable[Finding], **evidence: Any) -> None:
+        """Add what was found while files were read, with more evidence."""
+        for each in findings:
+            self.find(each.slug, each.level, message=each.message, fix=each.fix, evidence={**evidence, **each.evidence})
+
     def find(
         self, slug: str, level: Level, *, message: str, fix: str = "", evidence: dict[str, Any] | None = None
     ) -> None:

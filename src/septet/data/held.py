@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from septet.data.sql import hide, is_database, title
 from septet.data.store import ROW, Prepared
 from septet.data.unusable import empty, malformed, unlabelled
 from septet.errors import DataError
+from septet.report import Finding
 
 Role = Literal["test", "selection", "train", "on"]
 TRAIN_SAMPLE = "train (sample)"
@@ -35,6 +36,7 @@ class Held:
         source: where the rows come from.
         dropped: rows that cannot be scored, by reason.
         unknown_counts: rows by label that the model does not know, most frequent first.
+        findings: what is to be told of how they were read.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Held:
     source: str = ""
     dropped: dict[str, int] = field(default_factory=dict)
     unknown_counts: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def ids(self) -> np.ndarray:
@@ -80,7 +83,8 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     name = title(source) if is_database(source) else Path(source).name if isinstance(source, (str, Path)) else "data"
     data = recipe.data
     reading = Reading("auto", data.encoding, data.delimiter, reads_documents(recipe), data.documents, data.sheet)
-    rows = schema.extract(read(source, reading=reading, name=name), without_group=True)
+    table = read(source, reading=reading, name=name)
+    rows = schema.extract(table, without_group=True)
     clean_rows(rows, prepared.cleaning(recipe.data.clean), classes=schema.classes)
     if schema.classes and recipe.data.clean.labels == "merge":
         rows.labels = adopt(rows.labels, prepared.labels)
@@ -96,6 +100,7 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     taken = {*prepared.splits, TRAIN_SAMPLE}
     held = Held(f"{name} (file)" if name in taken else name, "on", found, hide(str(source)) if name != "data" else name)
     held.dropped = dropped
+    held.findings = [replace(each, evidence={"split": held.name, **each.evidence}) for each in table.findings]
     return _counted(held, prepared)
 
 

@@ -23,6 +23,7 @@ from septet.data.schema import Schema
 from septet.data.table import Stamp, Table, require_columns
 from septet.errors import RecipeError, UsageError
 from septet.recipe.data import counted
+from septet.report import Finding
 
 IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a table from Python
 
@@ -105,8 +106,8 @@ def find_sources(recipe: Any, tables: Mapping[str, Any] | None = None) -> list[S
     return sorted(found.values(), key=lambda s: (is_test(s.split), s.split != "train"))
 
 
-def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp]]:
-    """Return the rows of `data.target` that are files, and their stamps; the label is None where they have none.
+def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp], list[Finding]]:
+    """Return the rows of `data.target` that are files, their stamps, and what was found while they were read; the label is None where they have none.
 
     Raises:
         UsageError: a file is missing.
@@ -122,7 +123,7 @@ def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp]]:
         table.columns.setdefault(column, [None] * len(table))
     labelled = schema.label in table.columns
     bare = replace(schema, group=None, label=schema.label if labelled else None)
-    return bare.extract(table), table.stamps
+    return bare.extract(table), table.stamps, table.findings
 
 
 def benchmark_sources(recipe: Any) -> dict[str, Source]:

@@ -46,10 +46,7 @@ def book_left_out(draft: Draft, split: str, table: Table) -> None:
     for reason, rows in table.left_out.items():
         draft.ledger[split].read += rows
         draft.ledger.drop(split, reason, rows=rows)
-    for found in table.findings:
-        draft.find(
-            found.slug, found.level, message=found.message, fix=found.fix, evidence={"split": split, **found.evidence}
-        )
+    draft.tell(table.findings, split=split)
 
 
 def drop_unusable(draft: Draft, task: Any) -> None:

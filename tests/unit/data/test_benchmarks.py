@@ -172,3 +172,9 @@ def test_bad_benchmarks_are_named(done, files, recipe):
         done(against=str(files / "bench.jsonl") + "#5")
     with pytest.raises(RecipeError, match=r"data\.contamination would be ignored"):
         recipe({"train": "t.csv", "contamination": "warn"})
+
+
+def test_how_a_benchmark_was_read_is_told(done, files):
+    (files / "apart.csv").write_text(f"label;text\nb;{BENCH[2]}\n")
+    (told,) = [f for f in done(against=str(files / "apart.csv")).findings if f.slug == "delimiter-guessed"]
+    assert told.evidence["benchmark"] == "apart.csv"

@@ -409,6 +409,13 @@ def test_held_rows_of_free_text(made, tmp_path):
     assert len({row["_row"] for row in found.rows}) == len(found.rows) == 20
 
 
+def test_how_other_data_were_read_is_told(made, tmp_path):
+    data = made({"train": pairs(60)})
+    (tmp_path / "on.csv").write_text("prompt;answer\n" + "".join(f"question {i};answer {i}\n" for i in range(9)))
+    (told,) = read_on(recipe({"train": "<memory>"}), data, tmp_path / "on.csv").findings
+    assert told.slug == "delimiter-guessed" and told.evidence["split"] == "on.csv"
+
+
 def test_malformed_rows_of_other_data_are_counted(made, tmp_path):
     data = made({"train": chats(60)})
     path = jsonl(tmp_path / "on.jsonl", [*chats(5, "on"), {"messages": turns("and?")}])
