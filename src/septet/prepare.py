@@ -2,7 +2,7 @@
 
 The order, and what each stage may change:
 
-1. *Read* every split that is given. Labels and texts stay as written. Lines of JSON lines that cannot be read stop it, or are left out
+1. *Read* every split that is given; of several annotations of a row (`data.annotations`) the label is the one that most gave. Labels and texts stay as written. Lines of JSON lines that cannot be read stop it, or are left out
    and counted where `data.allow` says so.
 2. *Sample*: of a path `a.jsonl#500` so many rows; then (`data.sample`) the rows that `datasets`' `shuffle(seed).select(range(N))` would draw of the split as read.
    Then labels are *corrected* and rows dropped as a filled-in review sheet says (`data.corrections`).
@@ -36,7 +36,7 @@ import numpy as np
 
 from septet import appraise, doubt
 from septet.augment import augment
-from septet.data import alike, audit, chronology, expect, giveaway, repeats, store
+from septet.data import alike, annotators, audit, chronology, expect, giveaway, repeats, store
 from septet.data.ask import check_ignored, facts_of, locate, schema_of, task_of
 from septet.data.benchmarks import Benchmark, look_for_benchmarks, read_benchmarks
 from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
@@ -181,6 +181,7 @@ def _read(
     """Return the splits as read; train comes first, so that its first row can say which columns are meant."""
     splits, stamps, located, told, surveys, telling = {}, [], {}, {}, {}, []
     of: dict[str, np.ndarray] = {}
+    votes: dict[str, Any] = {}
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
         table = source.load(recipe, schema)
@@ -189,11 +190,14 @@ def _read(
             schema = Schema.of(recipe, task)
             check_ignored(schema, recipe, reviewed=reviewed)
         of[source.split] = origins(source, table)
+        if recipe.data.annotations is not None:
+            votes[source.split] = annotators.settle(table, recipe.data.annotations, schema)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
         told[source.split] = replace(table, columns={})
-        surveys[source.split] = survey(table, schema.columns)
+        used = [*schema.columns, *(recipe.data.annotations or ())]
+        surveys[source.split] = survey(table, used)
         if source.split == "train" and schema.classes:
-            telling = giveaway.telling_columns(table, rows.labels, schema.columns)
+            telling = giveaway.telling_columns(table, rows.labels, used)
         stamps += [
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
         ]
@@ -203,6 +207,8 @@ def _read(
         draft.ledger[split].read = len(rows)
         book_unread(draft, split, told[split].unread)
         book_left_out(draft, split, told[split])
+        if votes.get(split) is not None:
+            annotators.tell(draft, split, votes[split])
     giveaway.tell_columns(draft, telling)
     corrections: list[Line] = []
     if recipe.data.corrections is not None:
@@ -271,6 +277,7 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     _sample(draft, data.sample)
     if raw.corrections:
         correct(draft, raw.corrections, ids, labels=_listed(recipe))
+    annotators.drop_tied(draft)
     lines = clean(draft, data.clean, listed=_listed(recipe)).lines
     drop_unusable(draft, raw.task)
     drop_by_length(draft, data.clean)

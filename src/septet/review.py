@@ -1,6 +1,6 @@
 """`septet prepare RECIPE --review FILE`: a sheet of the rows whose label someone should look at, most doubtful first.
 
-On it are rows that models of other rows doubt or cannot decide (`doubt`), texts that have several labels, and near duplicates with other labels. People
+On it are rows that models of other rows doubt or cannot decide (`doubt`), rows on which annotators are tied, texts that have several labels, and near duplicates with other labels. People
 fill in `corrected` or `verdict` (keep, drop); `data.corrections: FILE` reads the sheet back (`data/corrections.py`).
 """
 
@@ -16,6 +16,7 @@ from septet.data.rows import Rows
 from septet.data.sheet import name_of, write_sheet
 from septet.doubt import Doubts
 
+TIED = 2.0  # such a row is in no split until someone decides
 CONFLICT, NEAR = 0.5, 0.25  # least doubt of rows whose labels contradict each other: one of the two is wrong
 
 
@@ -62,6 +63,17 @@ def write_review(
                 "reason": "; ".join(entry.reasons),
             }
             lines.append((entry.doubt, line))
+    for split, rows in draft.undecided.items():
+        for index, place in enumerate(rows.places):
+            line = {
+                "row": name_of(ids[split][place]),
+                "split": split,
+                "place": rows.place(index),
+                "text": " | ".join(rows.texts[index]),
+                "label": rows.labels[index] or "",
+                "reason": f"annotators tied: {' or '.join(draft.tied[split][place])}",
+            }
+            lines.append((TIED, line))
     lines.sort(key=lambda each: -each[0])
     write_sheet(path, [line for _, line in lines])
     return len(lines)

@@ -69,6 +69,7 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
         for key, used in (
             ("data.doubtful", recipe.data.doubtful.policy != "off"),
             ("data.corrections", recipe.data.corrections is not None),
+            ("data.annotations", recipe.data.annotations is not None),
             ("--review", reviewed),
         )
         if used
@@ -133,7 +134,7 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         data["meaning"] = [recipe.model.name, recipe.model.revision, recipe.model.max_length]
     if data["against"] is None:
         del data["contamination"]
-    for younger in ("corrections", "documents", "sheet", "against"):
+    for younger in ("corrections", "documents", "sheet", "against", "annotations"):
         if data[younger] is None:
             del data[younger]  # younger than data that were prepared without it
     for younger, usual in (

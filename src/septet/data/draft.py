@@ -37,6 +37,8 @@ class Draft:
         schema: the columns the rows were made of.
         allow: slugs of the blockers that `data.allow` lifts.
         reviewed: split as read -> places in its table of rows that someone has looked at (`data.corrections`).
+        tied: split as read -> place of a row on which annotators are tied -> the labels they gave (`data.annotations`).
+        undecided: split as read -> those rows, once they are dropped.
         watch: keeps examples of what is changed and dropped, where someone asks for them (`septet prepare --dry-run`).
     """
 
@@ -46,6 +48,8 @@ class Draft:
     ledger: Ledger = field(default_factory=Ledger)
     report: Report = field(default_factory=Report)
     reviewed: dict[str, set[int]] = field(default_factory=dict)
+    tied: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    undecided: dict[str, Rows] = field(default_factory=dict)
     watch: Watch | None = None
 
     @property

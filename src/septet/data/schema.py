@@ -182,6 +182,11 @@ def _as_text(values: list[Any], column: str, *, where: Callable[[int], str], lis
     return found
 
 
+def as_labels(values: list[Any], column: str, *, where: Callable[[int], str]) -> list[str | None]:
+    """Return the values of a column as labels are read; errors as in `Schema.extract`."""
+    return [text or None for text in _whole(_as_text(values, column, where=where))]
+
+
 def _whole(texts: list[str | None]) -> list[str | None]:
     return [text if text is None else whole(text) for text in texts]
 

@@ -54,7 +54,7 @@ class Source:
 
     def load(self, recipe: Any, schema: Schema | None) -> Table:
         """Return the table, every column of it without a schema; only train must have those of group and time."""
-        everything = None if schema is None else schema.keys
+        everything = None if schema is None or recipe.data.annotations is not None else schema.keys
         if schema is not None and self.split != "train" and (schema.group is not None or schema.time is not None):
             everything = None
         if self.hub is not None:

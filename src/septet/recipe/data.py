@@ -149,6 +149,13 @@ class Data(Block):
         change="someone has looked at the doubtful rows",
         example="review.csv",
     )
+    annotations: Annotated[list[Text], Field(min_length=2)] | None = key(
+        None,
+        "Columns with the labels that several people gave a row. task.label then names the label that is made of them: the one that most gave. Rows on which they are tied are dropped, and are on the sheet of `septet prepare RECIPE --review FILE`.",
+        why="each row has one label",
+        change="several people have labelled the same rows",
+        example=["label_anna", "label_ben", "label_cem"],
+    )
     overlap: Literal["drop", "stop", "keep"] = key(
         "drop",
         "Texts that are also in a later split: dropped from train, and from validation where test has them.",
@@ -184,6 +191,8 @@ class Data(Block):
                 codecs.lookup(each)
         except LookupError:
             yield Problem("encoding", "must be an encoding that Python knows.", "encoding: utf-8")
+        for name in sorted({name for name in self.annotations or () if (self.annotations or []).count(name) > 1}):
+            yield Problem("annotations", f"names {name!r} twice.", "name each column once")
         if self.near.semantic is not None and self.near.policy == "off":
             yield Problem("near.semantic", "would be ignored: data.near.policy is off.", "near: {policy: warn}")
         for name, bound in self.expect.items():
