@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench import planted_labels, planted_leaks, planted_near  # noqa: E402
+from bench import planted_labels, planted_leaks, planted_marks, planted_near  # noqa: E402
 from septet.baselines import _folds  # noqa: E402
 
 SHARED = Path(os.environ.get("SEPTET_SHARED") or ROOT.parent / "shared")
@@ -79,3 +79,11 @@ def test_flipped_labels_are_found():
     assert found["precision_at_rate"] >= 0.8
     assert found["recall"] >= 0.8
     assert found["suggestion_right"] >= 0.9
+
+
+@pytest.mark.parametrize("kind", planted_marks.KINDS)
+def test_marks_that_give_the_label_away_are_told(kind):
+    pairs = planted_near.texts_of(SHARED, "ag_news")[:1500]
+    assert planted_marks.told(pairs) == []
+    found = planted_marks.measure(pairs, kind, 0.2)
+    assert found["with rows enough"] == found["found of those"] == found["found"] == 4
