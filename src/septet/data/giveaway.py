@@ -69,10 +69,8 @@ class Mark:
 
 def look_for_marks(draft: Draft) -> None:
     """Report marks in the texts of train that give the label away."""
-    rows = draft.splits["train"]
-    whole = len(rows)
-    if whole > LOOKED_AT:
-        rows = rows.take(np.sort(np.random.default_rng(0).permutation(whole)[:LOOKED_AT]).tolist())
+    whole = len(draft.splits["train"])
+    rows = draft.splits["train"] if whole <= LOOKED_AT else draft.splits["train"].take(_drawn(whole))
     for number, column in enumerate(draft.schema.texts):
         found = marks([texts[number] for texts in rows.texts], [label or "" for label in rows.labels])
         if not found:
@@ -83,7 +81,7 @@ def look_for_marks(draft: Draft) -> None:
             for mark in found[:3]
         )
         more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
-        of = f" of {len(rows):,} looked at" if len(rows) < whole else ""
+        of = " looked at" if len(rows) < whole else ""
         draft.find(
             "label-leak",
             "warning",
@@ -124,12 +122,11 @@ def marks(texts: Sequence[str], labels: Sequence[str]) -> list[Mark]:
 
 def telling_columns(table: Table, labels: Sequence[str | None], used: Collection[str]) -> list[dict[str, Any]]:
     """Return the other columns of a table that determine the label nearly alone: name, share they get right, and rows that show it."""
-    counts = Counter(label for label in labels if label is not None)
-    if len(counts) < 2:
-        return []
-    kept = [i for i, label in enumerate(labels) if label is not None]
+    kept = [i for i in _drawn(len(labels)) if labels[i] is not None]
     targets = [labels[i] or "" for i in kept]
-    most = counts.most_common(1)[0][1] / len(kept)
+    if len(set(targets)) < 2:
+        return []
+    most = Counter(targets).most_common(1)[0][1] / len(kept)
     found = []
     for name, values in table.columns.items():
         if name in used:
@@ -167,6 +164,13 @@ def tell_columns(draft: Draft, found: Sequence[Mapping[str, Any]]) -> None:
             fix="nothing, while it stays out of the text",
             evidence={"split": "train", **each},
         )
+
+
+def _drawn(count: int) -> list[int]:
+    """Return the rows that are looked at, in their order: all, or as many as are enough."""
+    if count <= LOOKED_AT:
+        return list(range(count))
+    return np.sort(np.random.default_rng(0).permutation(count)[:LOOKED_AT]).tolist()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from septet.data import giveaway
 from septet.data.giveaway import marks
 
 TOPICS = {"billing": ["invoice", "charged", "refund", "card"], "post": ["parcel", "courier", "street", "late"]}
@@ -147,3 +148,15 @@ def test_a_column_in_order_of_the_rows_is_not_told(prepared):
     for i, row in enumerate(made):
         row["id"] = 1000 + i
     assert leaks(prepared({"train": made})) == {}
+
+
+def test_of_many_rows_some_are_looked_at(prepared, monkeypatch):
+    monkeypatch.setattr(giveaway, "LOOKED_AT", 150)
+    made = planted(KINDS["tag"], every=1)
+    for row in made:
+        row["team"] = {"post": 7, "billing": 8}[row["label"]]
+    done = prepared({"train": made})
+    text, column = sorted((f for f in done.findings if f.slug == "label-leak"), key=lambda f: f.level == "note")
+    assert text.evidence["rows"] == 150
+    assert "150 of 150 rows (100.0 %) looked at have a mark in 'text'" in text.message
+    assert column.evidence["right"] == 1.0
