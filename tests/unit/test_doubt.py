@@ -138,15 +138,16 @@ def test_the_recipes_own_model_judges(tmp_path, tiny_bert):
 def test_off_changes_nothing_and_free_text_is_not_judged(tmp_path):
     data = prepared(tmp_path, {"train": rows(60)})
     assert not [each for each in data.findings if each.slug.startswith("labels-")]
-    made = Recipe.load(
-        {
-            "data": {"train": "<memory>", "doubtful": {"policy": "warn"}},
-            "task": {"name": "generate", "prompt": "text", "answer": "label"},
-            "model": "starter-lm",
-        }
-    )
-    with pytest.raises(RecipeError, match=r"data\.doubtful would be ignored"):
-        prepare(made, Run(tmp_path / "runs" / "two"), tables={"train": rows(60)})
+    for asked in ({"doubtful": {"policy": "warn"}}, {"annotations": ["one", "other"]}):
+        made = Recipe.load(
+            {
+                "data": {"train": "<memory>", **asked},
+                "task": {"name": "generate", "prompt": "text", "answer": "label"},
+                "model": "starter-lm",
+            }
+        )
+        with pytest.raises(RecipeError, match=rf"data\.{next(iter(asked))} would be ignored"):
+            prepare(made, Run(tmp_path / "runs" / "two"), tables={"train": rows(60)})
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="needs ../shared")
