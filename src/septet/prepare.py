@@ -275,7 +275,7 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     ids = ids_as_read(draft) if sheet is not None or raw.corrections else {}
     _draw_paths(raw, seed=(data.sample or Sample()).seed)
     _sample(draft, data.sample)
-    if raw.corrections:
+    if data.corrections is not None:
         correct(draft, raw.corrections, ids, labels=_listed(recipe))
     annotators.drop_tied(draft)
     lines = clean(draft, data.clean, listed=_listed(recipe)).lines
@@ -299,7 +299,8 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
         doubts = doubt.look(draft, recipe, alike=near, listen=listen)
         if sheet is not None:
             rows = write_review(sheet, draft, doubts, ids=ids, alike=near)
-            listen("note", text=f"data: {rows:,} rows to look at in {sheet}")
+            then = f"; fill in `corrected` or `verdict`, then data.corrections: {sheet}" if rows else ""
+            listen("note", text=f"data: {rows:,} rows to look at in {sheet}{then}")
         if data.doubtful.policy != "off":
             doubt.tell(draft, doubts, data.doubtful.policy)
     if schema.classes:

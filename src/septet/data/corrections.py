@@ -28,12 +28,21 @@ def correct(
     """Change labels and drop rows as a review sheet says; book and tell it.
 
     Args:
+        lines: those that someone filled in.
         ids: from `ids_as_read`, taken before rows were drawn or cleaned.
         labels: those the recipe lists; those of train where it lists none.
 
     Raises:
         DataError: a line names a row or a label that is not there.
     """
+    if not lines:
+        draft.find(
+            "review-undecided",
+            "note",
+            message="The review sheet decides nothing: no line has `corrected` or `verdict` filled in.",
+            fix="fill in one of the two and save the sheet under the name that data.corrections says; or remove data.corrections",
+        )
+        return
     by_row = {line.row: line for line in lines}
     known = {row for each in ids.values() for row in each.values()}
     _check_rows([line for line in lines if line.row not in known], len(lines))

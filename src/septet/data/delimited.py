@@ -42,11 +42,14 @@ class Dialect:
         return [Finding("delimiter-guessed", "note", f"{name}: its fields are {' and '.join(how)}.", fix, evidence)]
 
 
-def parse(text: str, name: str, *, dialect: Dialect | None = None) -> tuple[dict[str, list[str]], array]:
+def parse(
+    text: str, name: str, *, dialect: Dialect | None = None, bare: bool = False
+) -> tuple[dict[str, list[str]], array]:
     """Return the columns and the line each row begins on.
 
     Args:
         dialect: None: detected.
+        bare: whether a header may have no rows.
 
     Raises:
         DataError: a row that does not fit the header, quotes that do not match, a duplicate column, or no row.
@@ -67,9 +70,10 @@ def parse(text: str, name: str, *, dialect: Dialect | None = None) -> tuple[dict
             broken.append((line, row))
     if broken:
         raise _ragged(broken, header, name=name)
-    if not values:
+    if not values and not bare:
         raise DataError("The file has a header and no rows.", where=name, received=dialect.delimiter.join(header))
-    columns = {column: list(found) for column, found in zip(header, zip(*values, strict=True), strict=True) if column}
+    found = zip(*values, strict=True) if values else [()] * width
+    columns = {column: list(cells) for column, cells in zip(header, found, strict=True) if column}
     return columns, lines
 
 

@@ -49,11 +49,12 @@ def is_spreadsheet(raw: bytes) -> bool:
     return any(name.startswith("xl/workbook.") for name in names) or _PARTS[1] in raw[:HEAD]
 
 
-def parse(raw: bytes, name: str, *, sheet: str | None = None) -> Table:
+def parse(raw: bytes, name: str, *, sheet: str | None = None, bare: bool = False) -> Table:
     """Return the table of a sheet.
 
     Args:
         sheet: its name; None: the first one that holds anything, and where others do too, a finding says so.
+        bare: whether a header may have no rows.
 
     Raises:
         MissingExtraError: `python-calamine` is not installed.
@@ -67,7 +68,7 @@ def parse(raw: bytes, name: str, *, sheet: str | None = None) -> Table:
     chosen = sheet if sheet is not None else next(each for each, rows in found.items() if rows)
     filled = [each for each, rows in found.items() if rows]
     label = f"{name} [{chosen}]" if len(found) > 1 or sheet is not None else name
-    table = _table(found[chosen], label)
+    table = _table(found[chosen], label, bare=bare)
     if sheet is None and len(filled) > 1:
         table.findings.append(_unread(name, chosen, filled))
     unsaved = _unsaved(raw, chosen)
@@ -180,14 +181,14 @@ def _rows(cells: Any) -> list[tuple[int, list[str | None]]]:
     return rows[filled[0] : filled[-1] + 1] if filled else []
 
 
-def _table(rows: Sequence[tuple[int, list[str | None]]], name: str) -> Table:
+def _table(rows: Sequence[tuple[int, list[str | None]]], name: str, *, bare: bool) -> Table:
     if not rows:
         raise DataError("The sheet is empty.", where=name)
     (header_row, cells), *rest = rows
     header = [(cell or "").strip() for cell in cells]
     _check_header(header, f"{name} row {header_row}")
     values = [(number, row) for number, row in rest if not _is_blank(row)]
-    if not values:
+    if not values and not bare:
         raise DataError("The sheet has a header and no rows.", where=name, received=", ".join(filter(None, header)))
     _check_unnamed(values, header, name)
     columns = {

@@ -69,6 +69,7 @@ class Reading:
         documents: how plain text is cut into documents; see `documents.parse`.
         sheet: the sheet of a spreadsheet; None: the first that holds anything.
         lenient: lines of JSON lines that cannot be read are left out, and are in the table's `unread`.
+        bare: whether a header without rows is a table too, in CSV and spreadsheets.
     """
 
     format: str = "auto"
@@ -78,6 +79,7 @@ class Reading:
     documents: str | None = None
     sheet: str | None = None
     lenient: bool = False
+    bare: bool = False
 
 
 def read(
@@ -221,7 +223,7 @@ def _binary(raw: bytes, name: str, *, kind: str, reading: Reading, columns: Mapp
     """Return the table of a format that is no text; None of one that is."""
     wanted = list(columns) if columns else None
     if kind == "excel":
-        return excel.parse(raw, name, sheet=reading.sheet)
+        return excel.parse(raw, name, sheet=reading.sheet, bare=reading.bare)
     if kind in ("parquet", "arrow"):
         parse = parquet.parse if kind == "parquet" else arrow.parse
         return Table(parse(raw, name, columns=wanted), [Part(name, 0)])
@@ -244,7 +246,7 @@ def _text(raw: bytes, name: str, *, kind: str, reading: Reading) -> Table:
         found = dict(parsed)
     else:
         dialect = delimited.detect(text, delimiter=reading.delimiter or ("\t" if kind == "tsv" else None))
-        parsed, lines = delimited.parse(text, name, dialect=dialect)
+        parsed, lines = delimited.parse(text, name, dialect=dialect, bare=reading.bare)
         told += dialect.told(name, given=kind == "tsv" or reading.delimiter is not None)
         found = dict(parsed)
     return Table(found, [Part(name, 0, lines)], unread=unread or [], findings=told)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from septet.data.read import read_file
+from septet.data.read import Reading, read_file
 from septet.data.table import Stamp
 from septet.durable import write_atomic
 from septet.errors import DataError, UsageError
@@ -83,7 +83,7 @@ def check_free(path: Path) -> None:
 
 
 def read_sheet(path: Path) -> tuple[list[Line], list[Stamp]]:
-    """Return the lines of a sheet that someone filled in, and the file's stamp.
+    """Return the lines of a sheet that someone filled in, and the file's stamp. A sheet without rows, as of data without a doubtful one, has no lines.
 
     Raises:
         UsageError: there is no such file.
@@ -95,7 +95,7 @@ def read_sheet(path: Path) -> tuple[list[Line], list[Stamp]]:
             "There is no such review sheet.", where=str(path), hint="septet prepare RECIPE --review review.csv"
         )
     wanted: dict[str, str] = dict.fromkeys(("row", "corrected", "verdict"), "data.corrections")
-    table = read_file(path, columns=wanted)
+    table = read_file(path, reading=Reading(bare=True), columns=wanted)
     found: dict[int, Line] = {}
     for index, row in enumerate(table.rows()):
         line = _line(row, table.where(index))

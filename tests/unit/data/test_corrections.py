@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from septet.data.sheet import escape, name_of, read_sheet, unescape, write_sheet
+import sheets
+from septet.data.sheet import COLUMNS, escape, name_of, read_sheet, unescape, write_sheet
 from septet.errors import DataError, RecipeError, UsageError
 from septet.prepare import prepare
 from septet.recipe import Recipe
@@ -148,6 +149,29 @@ def test_two_lines_of_one_row_must_agree(tmp_path, sheet):
     fill(tmp_path, [sheet[0] | {"verdict": "drop"}, sheet[0] | {"verdict": "keep"}])
     with pytest.raises(DataError, match="Two lines"):
         prepared(tmp_path, corrections="filled.csv")
+
+
+@pytest.mark.parametrize("unfilled", [True, False], ids=["unfilled", "without rows"])
+def test_a_sheet_that_decides_nothing_changes_nothing_and_is_told(tmp_path, sheet, unfilled):
+    before = prepared(tmp_path)
+    fill(tmp_path, sheet)
+    if not unfilled:
+        write_sheet(tmp_path / "filled.csv.new", [])
+        (tmp_path / "filled.csv.new").replace(tmp_path / "filled.csv")
+    data = prepared(tmp_path, corrections="filled.csv")
+    assert [list(data.rows(split)) for split in data.splits] == [list(before.rows(split)) for split in before.splits]
+    told = [each for each in data.findings if each.slug not in [known.slug for known in before.findings]]
+    assert [(each.slug, each.level) for each in told] == [("review-undecided", "note")]
+
+
+def test_a_file_without_rows_must_have_the_columns_of_a_sheet(tmp_path, sheet):
+    (tmp_path / "filled.csv").write_text("text,label\n")
+    with pytest.raises(RecipeError, match="no column 'row' .data.corrections"):
+        prepared(tmp_path, corrections="filled.csv")
+
+
+def test_a_sheet_of_excel_without_rows_has_no_lines(tmp_path):
+    assert read_sheet(sheets.xlsx(tmp_path / "s.xlsx", {"One": [COLUMNS]}))[0] == []
 
 
 def test_a_sheet_is_never_overwritten_and_must_be_one(tmp_path, sheet):

@@ -14,7 +14,7 @@ from typing import Literal
 
 from septet.data.draft import Draft
 
-_SHOWN = 8
+_SHOWN = 3
 _SEPARATORS = re.compile(r"(?<=\w)[\s_-]+(?=\w)|(?<=[^\W_])_+|_+(?=[^\W_])|\s+")
 _END = re.compile(r"(?<=[^\s.,:;])[.,:;]+$")
 
