@@ -111,7 +111,12 @@ def test_other_languages_leave_train_and_short_rows_stay(prepare):
     assert told["evidence"]["languages"] == {"de": 1} and told["evidence"]["unsure"] >= 1
     assert GERMAN not in texts and {"ok", "Wo?"} <= set(texts)
     code, data, _ = prepare(table, {"language": ["klingon"]})
-    assert code == 2 and "klingon" in data["error"]["message"]
+    assert code == 2 and "klingon" in data["error"]["message"] and "ISO 639" in str(data["error"])
+    code, data, _ = prepare(table, {"language": ["EN-gb"]})
+    assert code == 2 and "language: [en]" in str(data["error"])
+    assert told["level"] == "note"
+    _, data, _ = prepare(table, {"language": ["de"]})  # more than half of train leaves
+    assert findings(data)["language-other"]["level"] == "warning"
 
 
 def test_several_languages_are_told(prepare):

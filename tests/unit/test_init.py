@@ -75,7 +75,7 @@ def test_imbalance_is_told(tmp_path):
     path.write_text(
         "text,label\n" + "".join(f"some message number {i},{'rare' if i == 0 else 'common'}\n" for i in range(40))
     )
-    assert "'rare' has 1 rows and 'common' 39; balanced" in init(path)
+    assert "'rare' has 1 row and 'common' 39; balanced" in init(path)
 
 
 def test_odd_names_survive(tmp_path):

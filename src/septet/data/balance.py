@@ -39,6 +39,6 @@ def remedy(counts: Mapping[str, int]) -> tuple[str, str]:
         )
     return (
         "task.class_weights: balanced",
-        f'"{rare}" has {least:,} rows; weights gain as much as showing them {max(counts.values()) / least:.0f} times an epoch, '
+        f'"{rare}" has {least:,} {"row" if least == 1 else "rows"}; weights gain as much as showing them {max(counts.values()) / least:.0f} times an epoch, '
         "keep probabilities nearer to what they say, and no epoch is longer",
     )

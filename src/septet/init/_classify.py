@@ -75,5 +75,6 @@ def plan(
 def _balance(label: Column) -> str:
     (common, most), (rare, least) = label.counts.most_common(1)[0], label.counts.most_common()[-1]
     if most >= IMBALANCE * least:
-        return f"{rare!r} has {least:,} rows and {common!r} {most:,}; balanced, if the rare labels matter as much"
+        rows = "row" if least == 1 else "rows"
+        return f"{rare!r} has {least:,} {rows} and {common!r} {most:,}; balanced, if the rare labels matter as much"
     return f"the labels are near enough in number ({least:,} to {most:,} rows)"

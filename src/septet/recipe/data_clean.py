@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from septet.recipe.block import Block, Count, Problem, Text, key
-from septet.registry import suggest
 
 Mask = Literal["email", "phone", "card", "iban", "ip", "key"]
 # ISO 639 codes that the language model knows; zxx is no language (numbers, markup)
@@ -105,10 +104,11 @@ class Clean(Block):
     def problems(self) -> Iterator[Problem]:
         for code in self.language or ():
             if code not in LANGUAGES:
+                near = code.lower().replace("_", "-").partition("-")[0]  # EN, en-GB, de_CH
                 yield Problem(
                     "clean.language",
                     f"names {code!r}, no language code that is known.",
-                    suggest(code, list(LANGUAGES)) or "ISO 639 codes: en, de, fr, es, zh …",
+                    f"language: [{near}]" if near in LANGUAGES else "ISO 639 codes: en, de, fr, es, zh …",
                 )
         if self.min_length is not None and self.max_length is not None and self.min_length > self.max_length:
             yield Problem(

@@ -38,6 +38,7 @@ def test_what_an_epoch_shows_of_each_label(options, shown):
     ("counts", "setting", "said"),
     [
         ({"a": 400, "b": 8}, "task.class_weights: balanced", '"b" has 8 rows'),
+        ({"a": 400, "b": 1}, "task.class_weights: balanced", '"b" has 1 row;'),
         ({"a": 2000, "b": 40}, "task.class_weights: balanced", "showing them 50 times an epoch"),
         ({"a": 90_000, "b": 3000, "c": 4000}, "data.balance.sampling: under", "10.8 times shorter"),
     ],

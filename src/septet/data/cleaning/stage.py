@@ -95,7 +95,7 @@ def drop_by_language(draft: Draft, options: Any) -> None:
             message += f"; of {int(unsure.sum()):,} more the language is unsure, and they stay"
         draft.find(
             "language-other",
-            "note",
+            "warning" if len(others) > len(rows) / 2 and not kept else "note",
             message=f"{message}.",
             fix=f"data.clean.language: [{', '.join([*options.language, *list(counts)[:2]])}]   where they are meant"
             if len(others)
