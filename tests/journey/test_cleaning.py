@@ -98,6 +98,10 @@ def test_personal_data_are_told_and_masked_where_asked(prepare):
     _, data, texts = prepare(table, {"mask": ["email", "phone", "card", "iban", "ip", "key"]})
     assert data["ledger"]["train"]["cleaned"] == {"masked card": 1, "masked email": 1}
     assert "personal-data" not in findings(data)
+    _, data, _ = prepare(table, {"mask": ["phone", "card"]})
+    assert "data.clean.mask: [phone, card, email]" in findings(data)["personal-data"]["fix"]
+    code, data, _ = prepare(table, {"mask": ["name"]})
+    assert code == 2 and "a list of email, phone, card, iban, ip or key." in data["error"]["message"]
     assert {"please mail <EMAIL> about my order", "my card is <CARD>"} <= set(texts)
     code, data, _ = prepare(table, {}, expect={"personal-data": "== 0"})
     assert code == 3 and "personal-data must be == 0; it is 2" in data["error"]["message"]

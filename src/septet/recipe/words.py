@@ -55,6 +55,9 @@ def _plural(annotation: Any) -> str:
         limits = _limits(metadata)
     if len(choices(plain)) > 1:
         return "text or lists of text" if str in choices(plain) or "str" in str(plain) else "values"
+    if typing.get_origin(plain) is Literal:
+        *first, last = map(str, typing.get_args(plain))
+        return f"{', '.join(first)} or {last}" if first else last
     names = {str: "texts", int: "whole numbers", float: "numbers"}
     return names.get(plain, "values") + _range(limits, " of {} or more")
 

@@ -227,7 +227,7 @@ def _tell_personal(draft: Draft, masked: Sequence[str]) -> None:
             "personal-data",
             "warning" if any(kind in GRAVE for kind in found) else "note",
             message=f"{split}: {share(len(every), len(looked_at))} hold personal data or secrets: {told}; {join_places(rows.some(every), len(every))}.",
-            fix=f"data.clean.mask: [{', '.join(sorted(found))}]   replaces them, in training and in what is served",
+            fix=f"data.clean.mask: [{', '.join([*masked, *sorted(found)])}]   replaces them, in training and in what is served",
             evidence={
                 "split": split,
                 "rows": len(every),
