@@ -141,8 +141,7 @@ def _begun(recipe: Any, tables: Mapping[str, Any] | None, *, reviewed: bool) -> 
     if schema is not None:
         check_ignored(schema, recipe, reviewed=reviewed)
     check_allowed(recipe.data.allow)
-    looks = {"near": recipe.data.near.policy != "off", "language": recipe.data.clean.language is not None}
-    expect.check_names(recipe.data.expect, **looks)
+    expect.check_names(recipe.data)
     return task, schema, find_sources(recipe, tables)
 
 

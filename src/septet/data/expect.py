@@ -12,6 +12,7 @@ import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from septet.data.draft import Draft
 from septet.errors import RecipeError
@@ -72,34 +73,26 @@ class Bound:
         return OPERATORS[self.sign](100 * count / max(1, read) if self.share else count, self.value)
 
 
-def check_names(expect: Mapping[str, str], *, near: bool, language: bool) -> None:
+def check_names(data: Any) -> None:
     """Check that the names are counted by something.
 
     Args:
-        near: whether near duplicates are looked for.
-        language: whether rows in other languages are.
+        data: the recipe's block `data`.
 
     Raises:
         RecipeError: a name is unknown, or nothing looks for what it counts.
     """
-    for name in expect:
-        known = [*COUNTS, *FINDINGS]
+    known, unlooked = [*COUNTS, *FINDINGS], _unlooked(data)
+    for name in data.expect:
         if name not in known:
             raise RecipeError(
                 "data.expect names nothing that is counted.",
                 received=name,
                 hint=suggest(name, known) or ", ".join(known),
             )
-        if name.startswith("near-") and not near:
-            raise RecipeError(
-                f"data.expect.{name} cannot be known: near duplicates are not looked for.",
-                hint="data.near.policy: warn",
-            )
-        if name == "language-other" and not language:
-            raise RecipeError(
-                "data.expect.language-other cannot be known: no language is asked for.",
-                hint="data.clean.language: [en]",
-            )
+        if name in unlooked:
+            why, hint = unlooked[name]
+            raise RecipeError(f"data.expect.{name} cannot be known: {why}.", hint=hint)
 
 
 def check_expected(draft: Draft, expect: Mapping[str, str]) -> None:
@@ -139,3 +132,19 @@ def counts(draft: Draft) -> dict[str, int]:
         "labels": len(labels),
         "rarest-label": min(labels.values(), default=0),
     }
+
+
+def _unlooked(data: Any) -> dict[str, tuple[str, str]]:
+    """Return the findings that the recipe's other keys do not ask for, each with why, and what would ask for it."""
+    clean, near, doubtful = data.clean, data.near, data.doubtful.policy
+    off = {
+        ("near-duplicates", "near-leak"): near.policy == "off"
+        and ("near duplicates are not looked for", "data.near.policy: warn"),
+        ("semantic-duplicates", "semantic-leak"): near.semantic is None
+        and ("meanings are not compared", "data.near.semantic: 0.95"),
+        ("language-other",): clean.language is None and ("no language is asked for", "data.clean.language: [en]"),
+        ("contaminated",): data.against is None and ("no benchmark is named", "data.against: [benchmark.csv]"),
+        ("labels-doubtful",): doubtful == "off" and ("no label is doubted", "data.doubtful.policy: warn"),
+        ("labels-ambiguous",): doubtful == "off" and ("no label is doubted", "data.doubtful.policy: warn"),
+    }
+    return {name: said for names, said in off.items() if said for name in names}

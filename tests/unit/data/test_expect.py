@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from septet.cli import main
-from septet.data.expect import Bound
+from septet.data.expect import COUNTS, FINDINGS, Bound
 from septet.errors import CheckError, RecipeError
 
 
@@ -64,12 +65,26 @@ def test_every_one_that_is_not_is_told(prepared):
     assert caught.value.exit_code == 3
 
 
+def test_the_guide_names_all_that_is_counted():
+    guide = (Path(__file__).parents[3] / "docs" / "how-to" / "test-your-data.md").read_text()
+    assert [name for name in (*COUNTS, *FINDINGS) if f"`{name}`" not in guide] == []
+
+
 def test_names_and_bounds_are_checked_first(prepared, recipe):
     with pytest.raises(RecipeError, match="names nothing that is counted") as caught:
         prepared({"train": ROWS}, {"expect": {"duplicate": "< 1%"}})
     assert "duplicates" in str(caught.value)
     with pytest.raises(RecipeError, match="near duplicates are not looked for"):
         prepared({"train": ROWS}, {"expect": {"near-leak": "== 0"}, "near": {"policy": "off"}})
+    for name, key in (
+        ("contaminated", "data.against"),
+        ("semantic-leak", "data.near.semantic"),
+        ("language-other", "data.clean.language"),
+        ("labels-doubtful", "data.doubtful.policy"),
+    ):
+        with pytest.raises(RecipeError, match=f"data.expect.{name} cannot be known") as caught:
+            prepared({"train": ROWS}, {"expect": {name: "== 0"}})
+        assert f"try: {key}" in str(caught.value)
     with pytest.raises(RecipeError, match="must be a comparison") as caught:
         recipe({"train": "x.csv", "expect": {"rows": "1000"}})
     assert "data.expect.rows" in str(caught.value)
