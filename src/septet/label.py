@@ -205,7 +205,7 @@ def _pick(
     write_sheet(target, picks, [pool[row] for row in chosen], ids=chosen, label=wanted.label)
     there = {row: each for row, each in labels.items() if row in pool}
     counts = dict(Counter(there.values()).most_common())
-    back = f"septet label {quoted(data)}{options_of(wanted)} --read {quoted(target)}"
+    back = f"septet label {quoted(data)}{options_of(data, wanted)} --read {quoted(target)}"
     return Labelled(
         len(pool),
         len(there),

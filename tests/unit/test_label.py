@@ -185,6 +185,15 @@ def test_a_recipe_gives_columns_and_labels_and_its_rows_count(pool, monkeypatch)
         journey.label(pool, budget=8, recipe=str(path), text=["body"])
 
 
+def test_the_next_command_lists_the_labels_and_the_table_again(pool, capsys, monkeypatch):
+    monkeypatch.chdir(pool.parent)
+    with pytest.raises(SystemExit):
+        main(
+            ["label", "pool.csv", "--budget", "6", "--model", "nobody/none", "--labels", "a,b c", "--known", "mine.csv"]
+        )
+    assert "--labels 'a,b c' --known mine.csv --read pool.sheet-1.csv" in capsys.readouterr().out
+
+
 def test_the_command_line_says_what_is_next_and_json_the_same(pool, capsys, monkeypatch):
     monkeypatch.chdir(pool.parent)
     with pytest.raises(SystemExit) as ended:

@@ -114,7 +114,7 @@ def next_sheet(data: Path, wanted: Wanted, known: dict[int, str]) -> Path:
             raise UsageError(
                 "The last sheet was not read back yet; the next would have the same rows.",
                 where=str(last),
-                hint=f"septet label {quoted(data)}{options_of(wanted)} --read {quoted(last)}, or remove it",
+                hint=f"septet label {quoted(data)}{options_of(data, wanted)} --read {quoted(last)}, or remove it",
             )
     return path
 
@@ -147,11 +147,14 @@ def train_override(wanted: Wanted) -> str:
     return "data.train=[" + ", ".join(f'"{name}"' for name in dict.fromkeys(names)) + "]"
 
 
-def options_of(wanted: Wanted) -> str:
+def options_of(data: str | Path, wanted: Wanted) -> str:
+    """Return the options that say to the next command what was said to this one."""
+    known = f" --known {quoted(wanted.known)}" if wanted.known != _beside(Path(data), "labelled") else ""
     if wanted.recipe is not None:
-        return f" --recipe {quoted(wanted.named)}"
+        return f" --recipe {quoted(wanted.named)}{known}"
     texts = "".join(f" --text {quoted(text)}" for text in wanted.texts)
-    return texts + ("" if wanted.label == "label" else f" --label {quoted(wanted.label)}")
+    labels = f" --labels {quoted(','.join(wanted.labels))}" if wanted.labels else ""
+    return texts + ("" if wanted.label == "label" else f" --label {quoted(wanted.label)}") + labels + known
 
 
 def quoted(value: Any) -> str:
