@@ -66,7 +66,7 @@ def correct(
         draft.find(
             "labels-corrected",
             "note",
-            message=f"{split}: by the review sheet {changed:,} labels were corrected and {len(gone):,} rows dropped.",
+            message=f"{split}: by the review sheet {changed:,} label{'s' * (changed != 1)} corrected, {len(gone):,} row{'s' * (len(gone) != 1)} dropped.",
             evidence={"split": split, "rows": changed, "dropped": len(gone)},
         )
         if gone:

@@ -16,10 +16,11 @@ from pathlib import Path
 from septet.data.read import Reading, read_file
 from septet.data.table import Stamp
 from septet.durable import write_atomic
-from septet.errors import DataError, UsageError
+from septet.errors import DataError, RecipeError, UsageError
 
 COLUMNS = ("row", "split", "place", "text", "label", "suggested", "confidence", "reason", "corrected", "verdict")
 VERDICTS = ("", "keep", "drop")
+SHOWN = 20  # columns in a message
 LONGEST = 30_000  # characters of a cell; Excel holds 32,767
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")
 
@@ -94,8 +95,15 @@ def read_sheet(path: Path) -> tuple[list[Line], list[Stamp]]:
         raise UsageError(
             "There is no such review sheet.", where=str(path), hint="septet prepare RECIPE --review review.csv"
         )
-    wanted: dict[str, str] = dict.fromkeys(("row", "corrected", "verdict"), "data.corrections")
-    table = read_file(path, reading=Reading(bare=True), columns=wanted)
+    table = read_file(path, reading=Reading(bare=True))
+    missing = [column for column in ("row", "corrected", "verdict") if column not in table.columns]
+    if missing:
+        raise RecipeError(
+            f"data.corrections names no review sheet: there is no column {', '.join(missing)}.",
+            where=table.name,
+            received=list(table.columns)[:SHOWN],
+            hint="septet prepare RECIPE --review FILE writes one; keep its columns",
+        )
     found: dict[int, Line] = {}
     for index, row in enumerate(table.rows()):
         line = _line(row, table.where(index))

@@ -166,7 +166,7 @@ def test_a_sheet_that_decides_nothing_changes_nothing_and_is_told(tmp_path, shee
 
 def test_a_file_without_rows_must_have_the_columns_of_a_sheet(tmp_path, sheet):
     (tmp_path / "filled.csv").write_text("text,label\n")
-    with pytest.raises(RecipeError, match="no column 'row' .data.corrections"):
+    with pytest.raises(RecipeError, match="no review sheet: there is no column row"):
         prepared(tmp_path, corrections="filled.csv")
 
 
