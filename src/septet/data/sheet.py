@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,15 +73,18 @@ def write_sheet(path: Path, lines: Iterable[Mapping[str, str]]) -> None:
 
 
 def check_free(path: Path) -> None:
-    """Check that no file would be replaced.
+    """Check that a sheet can be written, and would replace no file.
 
     Raises:
-        UsageError: there is one.
+        UsageError: there is one, or the folder takes no file.
     """
     if path.exists():
         raise UsageError(
             "The review sheet is there already, and may hold corrections.", where=str(path), hint="another name"
         )
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError("No review sheet can be written here.", where=str(path), hint="a folder you may write to")
 
 
 def read_sheet(path: Path) -> tuple[list[Line], list[Stamp]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,15 @@ def test_a_sheet_is_never_overwritten_and_must_be_one(tmp_path, sheet):
         prepared(tmp_path, corrections="nothing.csv")
     with pytest.raises(RecipeError, match="data.corrections"):
         prepared(tmp_path, corrections="train.csv")
+
+
+def test_where_no_sheet_can_be_written_it_is_told_before_a_row_is_judged(tmp_path, monkeypatch):
+    table(tmp_path / "train.csv", rows(80))
+    with pytest.raises(UsageError, match="No review sheet can be written here"):
+        prepared(tmp_path, review=tmp_path / "train.csv" / "review.csv")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(UsageError, match="No review sheet can be written here"):
+        prepared(tmp_path, review=tmp_path / "review.csv")
 
 
 def test_ids_survive_what_spreadsheets_do_to_numbers(tmp_path):
