@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from septet import registry
-from septet.data import store
+from septet.data import expect, store
 from septet.data.clean import Cleaning
 from septet.data.schema import Schema
 from septet.data.sql import hide
@@ -54,6 +54,8 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
         ("balance", recipe.data.balance.on),
         ("augment", recipe.data.augment.on),
         ("sample.labels", sampled),
+        ("clean.labels: merge", recipe.data.clean.labels == "merge"),
+        *((f"expect.{name}", name in expect.OF_CLASSES) for name in recipe.data.expect),
     ):
         if on and not schema.classes:
             raise RecipeError(

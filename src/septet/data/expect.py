@@ -45,6 +45,8 @@ FINDINGS = (
     "semantic-leak",
     "turns-left-out",
 )
+# of these, what only rows with one of a few labels have
+OF_CLASSES = frozenset(name for name in (*COUNTS, *FINDINGS) if name.startswith(("label", "rarest-")))
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 
 

@@ -245,6 +245,19 @@ def test_one_question_may_have_several_answers(made):
     assert "repeat an earlier row's text and answer" in message
 
 
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"clean": {"labels": "merge"}}, r"data\.clean\.labels: merge"),
+        ({"expect": {"label-conflict": "== 0"}}, r"data\.expect\.label-conflict"),
+        ({"expect": {"rarest-label": ">= 5"}}, r"data\.expect\.rarest-label"),
+    ],
+)
+def test_what_is_of_labels_would_be_ignored(made, options, key):
+    with pytest.raises(RecipeError, match=f"{key} would be ignored"):
+        made({"train": chats(60)}, options)
+
+
 def test_conflicts_cannot_be_dropped_where_there_are_none(made):
     with pytest.raises(RecipeError, match=r"data\.conflicts"):
         made({"train": pairs(60)}, {"conflicts": "drop"})
