@@ -72,9 +72,8 @@ def parse(
         raise _ragged(broken, header, name=name)
     if not values and not bare:
         raise DataError("The file has a header and no rows.", where=name, received=dialect.delimiter.join(header))
-    found = zip(*values, strict=True) if values else [()] * width
-    columns = {column: list(cells) for column, cells in zip(header, found, strict=True) if column}
-    return columns, lines
+    cells = [list(found) for found in zip(*values, strict=True)] or [[] for _ in header]
+    return {column: found for column, found in zip(header, cells, strict=True) if column}, lines
 
 
 def detect(text: str, *, delimiter: str | None = None) -> Dialect:
