@@ -68,7 +68,8 @@ def parse(raw: bytes, name: str, *, sheet: str | None = None, bare: bool = False
     chosen = sheet if sheet is not None else next(each for each, rows in found.items() if rows)
     filled = [each for each, rows in found.items() if rows]
     label = f"{name} [{chosen}]" if len(found) > 1 or sheet is not None else name
-    table = _table(found[chosen], label, bare=bare)
+    others = [each for each in filled if each != chosen]
+    table = _table(found[chosen], label, bare=bare, hint=f"data.sheet: {others[0]}" if others else None)
     if sheet is None and len(filled) > 1:
         table.findings.append(_unread(name, chosen, filled))
     unsaved = _unsaved(raw, chosen)
@@ -181,7 +182,7 @@ def _rows(cells: Any) -> list[tuple[int, list[str | None]]]:
     return rows[filled[0] : filled[-1] + 1] if filled else []
 
 
-def _table(rows: Sequence[tuple[int, list[str | None]]], name: str, *, bare: bool) -> Table:
+def _table(rows: Sequence[tuple[int, list[str | None]]], name: str, *, bare: bool, hint: str | None) -> Table:
     if not rows:
         raise DataError("The sheet is empty.", where=name)
     (header_row, cells), *rest = rows
@@ -189,7 +190,8 @@ def _table(rows: Sequence[tuple[int, list[str | None]]], name: str, *, bare: boo
     _check_header(header, f"{name} row {header_row}")
     values = [(number, row) for number, row in rest if not _is_blank(row)]
     if not values and not bare:
-        raise DataError("The sheet has a header and no rows.", where=name, received=", ".join(filter(None, header)))
+        received = ", ".join(filter(None, header))
+        raise DataError("The sheet has a header and no rows.", where=name, received=received, hint=hint)
     _check_unnamed(values, header, name)
     columns = {
         column: [row[place] if place < len(row) else None for _, row in values]

@@ -121,6 +121,12 @@ def test_a_sheet_that_is_no_table_is_named(tmp_path, rows, words):
     assert all(word in str(caught.value) for word in ["a.xlsx", *words])
 
 
+def test_a_first_sheet_of_notes_names_the_next_one(tmp_path):
+    path = sheets.xlsx(tmp_path / "a.xlsx", {"Notes": [["about these"]], "Tickets": [HEADER, ["hi", "x"]]})
+    with pytest.raises(DataError, match=r"\[Notes\]\n  try: data.sheet: Tickets"):
+        read(path)
+
+
 def test_damaged_files_and_bombs_are_refused(tmp_path):
     whole = sheets.xlsx(tmp_path / "a.xlsx", {"One": [HEADER, ["hi", "x"]]}).read_bytes()
     (tmp_path / "cut.xlsx").write_bytes(whole[: len(whole) // 2])
