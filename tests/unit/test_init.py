@@ -78,6 +78,13 @@ def test_imbalance_is_told(tmp_path):
     assert "'rare' has 1 row and 'common' 39; balanced" in init(path)
 
 
+def test_labels_in_two_spellings_are_told(tmp_path):
+    path = tmp_path / "spelled.csv"
+    names = ["Refund", "card", "refund "]
+    path.write_text("text,label\n" + "".join(f"some message number {i},{names[i % 8 % 3]}\n" for i in range(40)))
+    assert "'Refund' and 'refund ' seem to be one label; data.clean.labels: merge" in init(path)
+
+
 def test_odd_names_survive(tmp_path):
     path = tmp_path / "odd # name: x.csv"
     path.write_text('"a: b # c",NO\n' + "".join(f"quite a long message {i},{i % 2}\n" for i in range(20)))

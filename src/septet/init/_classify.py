@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from septet.data.cleaning.labels import variants
 from septet.errors import UsageError
 from septet.init._columns import Column, guess_label, guess_text
 from septet.init._plan import Plan, usual_share
@@ -73,6 +74,9 @@ def plan(
 
 
 def _balance(label: Column) -> str:
+    spellings = variants({each: num for each, num in label.counts.items() if each.strip()}, None)
+    if spellings:
+        return f"{' and '.join(map(repr, spellings[0][:2]))} seem to be one label; data.clean.labels: merge gives it one spelling"
     (common, most), (rare, least) = label.counts.most_common(1)[0], label.counts.most_common()[-1]
     if most >= IMBALANCE * least:
         rows = "row" if least == 1 else "rows"
