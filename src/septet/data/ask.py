@@ -49,6 +49,9 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
     for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
         if own in schema.columns:
             raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
+    for column in recipe.data.annotations or ():
+        if column in schema.texts:
+            raise RecipeError(f"data.annotations names {column!r}, a column of texts.", hint="columns with labels only")
     sampled = recipe.data.sample is not None and recipe.data.sample.labels is not None
     for name, on in (
         ("balance", recipe.data.balance.on),

@@ -107,6 +107,8 @@ def test_a_test_set_may_have_one_label(prepared, rows):
 def test_what_does_not_fit_is_an_error(prepared, recipe):
     with pytest.raises(RecipeError, match=r"data\.annotations"):
         prepared({"train": annotated()}, {"annotations": ["anna", "bob"]})
+    with pytest.raises(RecipeError, match="'text', a column of texts"):
+        prepared({"train": annotated()}, {"annotations": ["anna", "text"]})
     with pytest.raises(RecipeError, match="has one already"):
         prepared({"train": annotated()}, {"annotations": NAMES}, label="anna")
     with pytest.raises(RecipeError, match="twice"):
