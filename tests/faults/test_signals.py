@@ -61,7 +61,7 @@ def test_stopped_several_times_in_its_updates(zygote, unbroken, trial):
     folder, recipe, _ = unbroken
     draw = random.Random(trial)
     run = folder / f"signals-{trial}"
-    for point in sorted(draw.sample(range(1, 13), 2)):
+    for point in sorted(draw.sample(range(1, 9), 2)):
         number = draw.choice(SIGNALS)
         # an update more than the last life made: before it, the process may not hear signals yet
         point = max(point, len(lines(run)) + 1)
@@ -69,7 +69,11 @@ def test_stopped_several_times_in_its_updates(zygote, unbroken, trial):
         wait_for(run, point)
         time.sleep(draw.random() * 0.01)
         os.kill(pid, number)
-        assert zygote.ended() == 128 + number, error(run)
+        status = zygote.ended()
+        if status == 0 and (run / "DONE").exists():
+            break  # on a busy machine the run may end before the signal is sent
+        assert status == 128 + number, error(run)
         told(run, number)
-    assert zygote.train(recipe, run, resume=True) == 0, error(run)
+    else:
+        assert zygote.train(recipe, run, resume=True) == 0, error(run)
     same(run, folder / "unbroken")
