@@ -18,6 +18,7 @@ from pathlib import Path
 
 COLUMNS = ("text", "label", "kind", "origin")
 LABELS = ("short", "middle", "long")
+REAL = 0.4  # of the rows at most: a small table has repeats as a large one has
 # of 100 rows beyond the real ones: made of two, near repeats, exact repeats
 MADE, NEAR, EXACT = 65, 25, 10
 _SHORTEST, _LONGEST = 15, 600  # characters
@@ -43,7 +44,8 @@ def write_rows(path: Path, count: int, *, shared: Path, seed: int = 20261129) ->
     draw = random.Random(seed)
     texts = list(dict.fromkeys(_real(shared)))
     draw.shuffle(texts)
-    rows = [(text, "real", place) for place, text in enumerate(texts[:count])]
+    texts = texts[: round(REAL * count)]
+    rows = [(text, "real", place) for place, text in enumerate(texts)]
     share = draw.choices(("made", "near", "exact"), (MADE, NEAR, EXACT), k=count - len(rows))
     for kind in share:
         origin = draw.randrange(len(texts))
