@@ -57,9 +57,10 @@ def zipped(members: Mapping[str, bytes], *, links: Mapping[str, int] | None = No
     return out.getvalue()
 
 
-def tarred(members: Mapping[str, Any]) -> bytes:
+def tarred(members: Mapping[str, Any], mode: str = "w") -> bytes:
+    """Return a tar file: a member is its content, or the type and target of what is no regular file."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as file:
+    with tarfile.open(fileobj=out, mode=mode) as file:
         for name, content in members.items():
             entry = tarfile.TarInfo(name)
             if isinstance(content, bytes):

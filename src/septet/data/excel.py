@@ -39,7 +39,7 @@ _VALUE = re.compile(r"<(?:\w+:)?v(?:\s[^>]*)?>[^<]")
 
 
 def is_spreadsheet(raw: bytes) -> bool:
-    """Whether bytes are those of a spreadsheet: Excel's older container, or a zip with a workbook in it (and none with a spreadsheet in it)."""
+    """Whether bytes are those of a spreadsheet: Excel's older container, or a zip that is a workbook; an archive that holds one is not."""
     if raw.startswith(_OLE) or not raw.startswith(b"PK\x03\x04"):
         return raw.startswith(_OLE)
     try:

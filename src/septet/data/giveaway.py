@@ -197,7 +197,7 @@ def _words(texts: Sequence[str]) -> tuple[list[str], _Seen]:
             row.append(place)
             start.append(at)
             end.append(last - final[each])
-        for sign in {c for c in text if _is_sign(c)} - first.keys():
+        for sign in {c for c in set(text) if _is_sign(c)} - first.keys():
             word.append(numbers.setdefault(sign, len(numbers)))
             row.append(place)
             start.append(EDGE)

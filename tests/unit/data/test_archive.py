@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import stat
 import tarfile
 import zipfile
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import damaged_binary
 import sheets
 from septet.data import archive
 from septet.data.read import Reading, read
@@ -29,15 +29,7 @@ def zipped(path, members, **how):
 
 
 def tarred(path, members, mode="w"):
-    with tarfile.open(path, mode) as file:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                entry.size = len(content)
-                file.addfile(entry, io.BytesIO(content))
-            else:
-                entry.type, entry.linkname = content
-                file.addfile(entry)
+    path.write_bytes(damaged_binary.tarred(members, mode))
     return path
 
 
