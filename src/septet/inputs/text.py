@@ -5,7 +5,10 @@ A processor is the tokenizer of the model's own folder. Truncation is counted: e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from septet.errors import DataError
@@ -13,7 +16,8 @@ from septet.errors import DataError
 if TYPE_CHECKING:
     import torch
 
-CHUNK = 2048
+# texts that are encoded in one call, and calls that may be ahead of what is read
+CHUNK, AHEAD = 2048, 2
 _KEYS = ("input_ids", "token_type_ids")
 
 
@@ -41,9 +45,16 @@ class Text:
 
     def encode(self, values: Sequence[Any], processor: Any) -> list[dict[str, Any]]:
         """Return `input_ids` (and `token_type_ids` where the model wants them) of each value, with `truncated` tokens counted."""
-        found: list[dict[str, Any]] = []
-        for start in range(0, len(values), CHUNK):
-            found += self._encode_chunk(values[start : start + CHUNK], processor)
+        keys = [key for key in _KEYS if key in processor.model_input_names]
+        found = [_row(encoding, keys, processor) for encoding in _encodings(values, processor.backend_tokenizer)]
+        for item in found:
+            item["truncated"] = max(0, len(item["input_ids"]) - (self.max_length or len(item["input_ids"])))
+        long = [i for i, item in enumerate(found) if item["truncated"]]
+        if long:
+            with _limited(processor, self.max_length):
+                shorter = _encodings([values[i] for i in long], processor.backend_tokenizer)
+                for i, encoding in zip(long, shorter, strict=True):
+                    found[i].update(_row(encoding, keys, processor))
         return found
 
     def pad(
@@ -85,29 +96,39 @@ class Text:
             raise DataError("A text was expected.", where=where, received=value)
         return value
 
-    def _encode_chunk(self, values: Sequence[Any], processor: Any) -> list[dict[str, Any]]:
-        pairs = [value if isinstance(value, tuple) else (value,) for value in values]
-        columns = list(zip(*pairs, strict=True))
-        # verbose would warn of rows beyond the model's limit, which are cut and counted here
-        encoded = processor(
-            *[list(c) for c in columns], add_special_tokens=True, return_attention_mask=False, verbose=False
-        )
-        keys = [key for key in _KEYS if key in encoded]
-        rows = [{key: encoded[key][i] for key in keys} for i in range(len(values))]
-        for i, row in enumerate(rows):
-            if not row["input_ids"]:  # an empty text, where the tokenizer adds nothing: one token that stands for it
-                row.update({key: [_start(processor) if key == "input_ids" else 0] for key in keys})
-            length = len(row["input_ids"])
-            if self.max_length is not None and length > self.max_length:
-                row.update(self._shortened(pairs[i], processor, keys), truncated=length - self.max_length)
-            else:
-                row["truncated"] = 0
-        return rows
 
-    def _shortened(self, pair: tuple[str, ...], processor: Any, keys: list[str]) -> dict[str, Any]:
-        encoded = processor(*pair, truncation="longest_first", max_length=self.max_length, return_attention_mask=False)
-        processor.backend_tokenizer.no_truncation()
-        return {key: encoded[key] for key in keys}
+def _encodings(values: Sequence[Any], tokenizer: Any) -> Iterator[Any]:
+    """Yield the encoding of each value, in order; the next chunks are encoded while one is read."""
+    if len(values) <= CHUNK:
+        yield from tokenizer.encode_batch_fast(list(values))
+        return
+    with ThreadPoolExecutor(1) as ahead:  # the tokenizer itself uses every core, and leaves Python free meanwhile
+        waiting: deque[Future[list[Any]]] = deque()
+        for start in range(0, len(values), CHUNK):
+            # transformers' own call makes lists of everything, and notes where each token stands in its text
+            waiting.append(ahead.submit(tokenizer.encode_batch_fast, list(values[start : start + CHUNK])))
+            if len(waiting) > AHEAD:
+                yield from waiting.popleft().result()
+        for chunk in waiting:
+            yield from chunk.result()
+
+
+def _row(encoding: Any, keys: Sequence[str], processor: Any) -> dict[str, Any]:
+    ids = encoding.ids
+    if not ids:  # an empty text, where the tokenizer adds nothing: one token that stands for it
+        return {key: [_start(processor) if key == "input_ids" else 0] for key in keys}
+    return {key: ids if key == "input_ids" else encoding.type_ids for key in keys}
+
+
+@contextlib.contextmanager
+def _limited(processor: Any, most: int | None) -> Iterator[None]:
+    """Let a tokenizer cut what is longer, the longest of a pair first, as long as the block lasts."""
+    tokenizer = processor.backend_tokenizer
+    tokenizer.enable_truncation(most, strategy="longest_first", direction=processor.truncation_side)
+    try:
+        yield
+    finally:
+        tokenizer.no_truncation()
 
 
 def framing(processor: Any) -> tuple[list[int], list[int]]:
