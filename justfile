@@ -15,7 +15,7 @@ test:
 test-all:
     pytest -q -n 2 -m ''
 
-# the tests of faults at full size: 50 signals, 4,096 subsets of unsynced writes, every mutation; many minutes
+# the tests of faults at full size: 200 kills, 50 signals, 4,096 subsets of unsynced writes, every mutation; many minutes
 faults:
     SEPTET_FAULTS=full pytest -q -m '' tests/faults
 

@@ -1,7 +1,8 @@
 """A run killed with signal 9, anywhere, goes on to the bytes of the run that was not killed.
 
-Twenty kills: at the n-th file operation of the run folder (in the middle of a checkpoint, an artifact, a stream) and just
-after the n-th update, n drawn from a fixed seed. Every run is tiny; the processes are forked from one that has imported torch.
+Of four kinds of task, with dropout and augmentation: at the n-th file operation of the run folder (in the middle of a checkpoint, an artifact, a
+stream), at any moment, and just after the n-th update. Every run is tiny; the processes are forked from one that has imported torch.
+`SEPTET_FAULTS=full` kills 200 times.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import contextlib
 import os
 import random
 import signal
+import time
 
 import pytest
-from lives import error, same, wait_for
+from lives import FULL, error, run_unbroken, same, wait_for
 
+import kinds
 import small
+
+KINDS = {"classify, full": kinds.augmented, **kinds.TEXTS}
+KILLS = 50 if FULL else 3
 
 
 def test_the_same_again_is_the_same(zygote, unbroken):
@@ -24,22 +30,34 @@ def test_the_same_again_is_the_same(zygote, unbroken):
     same(folder / "again", folder / "unbroken")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_a_file_operation(zygote, unbroken, seed):
-    """Seven kills; a life that ends before its point is no kill, so its run is compared and the next one begun."""
-    folder, recipe, count = unbroken
-    draw = random.Random(seed)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_anywhere(zygote, memory, kind):
+    """At a file operation of the run folder, or at any moment; a life that ends before it is no kill, so its run is compared and the next one begun."""
+    folder = memory / kind.replace(", ", "-").replace(" ", "-")
+    folder.mkdir()
+    recipe = KINDS[kind](folder)
+    recipe["train"] |= {"save_every": 2, "eval_every": 4}
+    began = time.monotonic()
+    count = run_unbroken(zygote, folder, recipe)
+    life_s = time.monotonic() - began
+    assert len(small.steps(folder / "unbroken")) >= 12
+    draw = random.Random(kind)
     killed, runs = 0, 0
-    run = folder / f"files-{seed}-0"
-    while killed < 7:
-        status = zygote.train(recipe, run, resume=True, die_at=draw.randrange(12, count))
+    while killed < KILLS:
+        run = folder / f"broken-{runs}"
+        if draw.random() < 0.5:
+            status = zygote.train(recipe, run, resume=True, die_at=draw.randrange(12, count))
+        else:
+            pid = zygote.start(recipe, run, resume=True)
+            time.sleep(draw.uniform(0, life_s))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            status = zygote.ended()
         assert status in (-signal.SIGKILL, 0), error(run)
+        killed += status != 0
         if status == 0:
             same(run, folder / "unbroken")
             runs += 1
-            run = folder / f"files-{seed}-{runs}"
-        else:
-            killed += 1
     assert zygote.train(recipe, run, resume=True) == 0
     same(run, folder / "unbroken")
 

@@ -34,6 +34,11 @@ def main() -> None:
 
 
 def import_everything() -> None:
+    import pandas  # noqa: F401  (pyarrow asks for it as it writes)
+    import peft  # noqa: F401
+    import transformers.models.llama.modeling_llama
+    import transformers.models.roberta.modeling_roberta
+    import transformers.models.t5.modeling_t5  # noqa: F401
 
     from septet import registry
 

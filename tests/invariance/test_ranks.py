@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import languages
+import kinds
 import small
 from crew import Crew
 from septet.engine.plan import Planner
@@ -153,42 +153,8 @@ def test_a_run_of_two_is_a_run_of_one(crew, tmp_path):
     assert not list((tmp_path / "two").glob("**/*.tmp"))
 
 
-def texts(folder, kind, **task):
-    """Return a recipe that learns to answer."""
-    rows = [
-        {"q": f"Where is parcel {i}?", "a": f"Parcel {i} is {'late' if i % 3 else 'here' * (i % 5)}."}
-        for i in range(46)
-    ]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    languages.folder(folder / kind, kind)
-    return {
-        "data": {"train": str(folder / "rows.jsonl")},
-        "task": {"name": "generate", "prompt": "q", "answer": "a", **task},
-        "model": {"name": str(folder / kind), "dropout": 0.1},
-        "train": {**small.quiet_recipe(), "token_budget": 128, "epochs": 3, "batch": 8, "lr": 2e-3},
-    }
-
-
-def hidden_words(folder):
-    """Return a recipe that learns to guess hidden words, drawn anew each epoch: the weights of a group are not known before."""
-    rows = [{"text": " ".join(["the sea was cold", f"and {i} winds came in"] * (1 + i % 4))} for i in range(43)]
-    (folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    processor = languages.tokenizer()
-    processor.add_special_tokens({"mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"})
-    processor.save_pretrained(folder / "words")
-    sizes = {"layers": 2, "hidden": 32, "heads": 4, "config": {"max_position_embeddings": 50}}
-    return {
-        "data": {"train": str(folder / "texts.jsonl"), "split": {"validation": 0.2, "test": 0.1}},
-        "task": {"name": "pretrain", "objective": "masked"},
-        "model": {"architecture": "roberta", "tokenizer": str(folder / "words"), **sizes, "max_length": 48},
-        "train": {**small.quiet_recipe(), "token_budget": 128, "epochs": 2, "batch": 8, "lr": 1e-3},
-    }
-
-
 CASES = {
-    "causal, lora": lambda f: {**texts(f, "llama"), "method": "lora"},
-    "encoder-decoder, full": lambda f: texts(f, "t5"),
-    "hidden words": hidden_words,
+    **kinds.TEXTS,
     "muon": lambda f: small.recipe(f, count=43, optimizer="muon", epochs=1),
     "bf16, in one compiled pass": lambda f: small.recipe(f, count=43, precision="bf16", compile=True, epochs=1),
 }
