@@ -144,7 +144,7 @@ def _resources(estimate: dict[str, Any], facts: dict[str, Any]) -> list[Finding]
                 "memory-short",
                 "warning",
                 f"The run takes about {estimate['memory_bytes'] / 2**30:.1f} of {total / 2**30:.1f} GiB of memory.",
-                "a smaller train.token_budget; the update stays the same",
+                "a smaller train.token_budget, or train.activation_checkpointing=true; the update stays the same",
             )
         )
     return found

@@ -39,6 +39,7 @@ _KEYS = {
     "train.threads": MAY,
     "train.device": MAY,
     "train.compile": MAY,
+    "train.activation_checkpointing": STAYS,
     "train.save_every": STAYS,
     "train.keep": STAYS,
     "train.max_time": "the run may stop elsewhere",

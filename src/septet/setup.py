@@ -29,6 +29,7 @@ from septet.engine.masters import Masters
 from septet.engine.optim import Optimizer
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.ranks import here
+from septet.engine.recompute import recompute_layers
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
@@ -181,13 +182,15 @@ def _cut_frozen(setup: Setup) -> None:
 
 
 def _compile(setup: Setup) -> None:
-    """Compile what the recipe says, or what repays it."""
+    """Compile what the recipe says, or what repays it, and keep of the layers what it says."""
     planner, train = setup.planner, setup.recipe.train
     if train.compile is None:
         tokens = planner.tokens_per_epoch * setup.total / planner.groups_per_epoch
         told = compiled.worth(setup.model, tokens, setup.ceiling, train.precision or "fp32")
         setup.recipe = setup.recipe.filled({"train.compile": told})
     setup.findings.add(compiled.compile_blocks(setup.model) if setup.recipe.train.compile else None)
+    if train.activation_checkpointing:
+        setup.findings.add(recompute_layers(setup.model, setup.clock))
 
 
 def _built(

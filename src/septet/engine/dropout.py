@@ -69,6 +69,23 @@ class DropoutClock:
         finally:
             self.unpadded = self._counter = None
 
+    @contextlib.contextmanager
+    def calling(self, done: int) -> Iterator[None]:
+        """Within, count the dropouts that a model calls as functions on from `done`: a part of a pass that is computed once more.
+
+        The thread of a backward pass knows nothing of the mode that the forward pass ran in, so a new one counts.
+        """
+        if not self.called[1]:
+            yield
+            return
+        before = self._counter
+        self._counter = _Called(self, done)
+        try:
+            with self._counter:
+                yield
+        finally:
+            self._counter = before
+
     @property
     def calls(self) -> int:
         """Dropouts that the model has called as functions in this pass."""
@@ -181,10 +198,10 @@ class RowDropout(nn.Module):
 class _Called(TorchFunctionMode):
     """Counts `nn.functional.dropout` by the order of its calls in one forward pass."""
 
-    def __init__(self, clock: DropoutClock | None = None):
+    def __init__(self, clock: DropoutClock | None = None, done: int = 0):
         super().__init__()
         self.clock = clock
-        self.done = 0
+        self.done = done
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not nn.functional.dropout:

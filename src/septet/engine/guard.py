@@ -230,7 +230,7 @@ class Guard:
             raise ResourceError(
                 f"The machine ran out of memory at update {self.state.step + 1}, with micro-batches of one row.",
                 where=f"rows {_shown(_rows(batches))}",
-                hint="a smaller model.max_length, method: lora, or precision: bf16",
+                hint="train.activation_checkpointing=true, a smaller model.max_length, method: lora, or precision: bf16",
             )
         watch.micro_batch = rows // 2
         watch.token_budget = max(1, token_budget // 2)

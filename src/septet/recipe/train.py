@@ -153,6 +153,12 @@ class Train(Block):
         change="that is not worth waiting for, or worth more",
         example=False,
     )
+    activation_checkpointing: bool = key(
+        False,
+        "Keep of each layer its input alone, and compute the rest again in the backward pass; the update stays the same.",
+        why="a third more work in each update, and train.token_budget bounds memory already",
+        change="a single row is too long for memory",
+    )
     cache_frozen: bool | None = key(
         None,
         "Compute what lies below everything that learns once, and begin each epoch at its kept hidden states; the update stays the same.",

@@ -25,6 +25,7 @@ FOLLOWS = (
     "train.token_budget",
     "train.threads",
     "train.compile",
+    "train.activation_checkpointing",
     "train.cache_frozen",
     "train.keep",
     "train.save_every",
