@@ -151,3 +151,45 @@ def test_a_path_far_away_is_absolute(tickets, tmp_path):
     out = tmp_path / "a" / "b" / "recipe.yaml"
     init(tickets, out=out)
     assert Path(Recipe.load(out).data.train) == tickets
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("sentence1", "sentence2"), "text: [sentence1, sentence2]"),
+        (("text_b", "text_a"), "text: [text_a, text_b]"),
+        (("hypothesis", "premise"), "text: [premise, hypothesis]"),
+        (("title", "body"), "text: body"),
+        (("line1", "line3"), "text: line3"),
+    ],
+    ids=["counted", "by letters", "by name", "no pair", "not in a row"],
+)
+def test_both_texts_of_a_pair_are_taken(tmp_path, names, found):
+    path = tmp_path / "pairs.csv"
+    rows = (
+        f'the sea was cold on day {i},"so it was cold, on that day {i}",{"yes" if i % 3 else "no"}\n' for i in range(30)
+    )
+    path.write_text(",".join(names) + ",label\n" + "".join(rows))
+    text = init(path, label="label")
+    assert found in text
+    assert ("names are those of a pair" in text) == ("[" in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("when", ["2026-01-0{}", "2026-02-0{}"], True),
+        ("created_at", ["176430000{}", "176440000{}"], True),
+        ("amount", ["176430000{}", "176440000{}"], False),
+        ("sent", ["on day {}", "at night {}"], False),
+    ],
+    ids=["dates", "numbers of a time", "numbers", "words"],
+)
+def test_a_column_of_times_is_offered(tmp_path, name, values, told):
+    path = tmp_path / "tickets.csv"
+    rows = (f"{values[i % 2].format(i % 9 + 1)},where is the parcel number {i},{'ab'[i % 2]}\n" for i in range(30))
+    path.write_text(f"{name},body,team\n" + "".join(rows))
+    out = tmp_path / "recipe.yaml"
+    init(path, text="body", label="team", out=out)
+    assert Recipe.load(out).data.split.time is None
+    assert (f"time: null  # why: {name} says when" in out.read_text()) == told

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from septet.data.draft import Draft
 from septet.data.rows import row_ids
 from septet.data.sheet import Line, match, name_of
-from septet.errors import DataError
+from septet.errors import DataError, raise_all
 from septet.registry import suggest
 
 SHOWN = 5
@@ -33,7 +33,7 @@ def correct(
         labels: those the recipe lists; those of train where it lists none.
 
     Raises:
-        DataError: a line names a row or a label that is not there.
+        DataError: a line names a row or a label that is not there; `Problems` where several name no label.
     """
     if not lines:
         draft.find(
@@ -47,7 +47,7 @@ def correct(
     known = {row for each in ids.values() for row in each.values()}
     _check_rows([line for line in lines if line.row not in known], len(lines))
     names = list(labels or draft.splits["train"].label_counts())
-    wanted = {line.row: _label(line, names) for line in lines if line.corrected is not None}
+    wanted = _wanted([line for line in lines if line.corrected is not None], names)
     for split, rows in list(draft.splits.items()):
         changed, gone = 0, []
         for index, place in enumerate(rows.places):
@@ -85,13 +85,19 @@ def _check_rows(unknown: Sequence[Line], total: int) -> None:
     )
 
 
-def _label(line: Line, names: Sequence[str]) -> str:
-    found = match(line.corrected or "", names)
-    if found is None:
-        raise DataError(
-            "The review sheet gives a label that no row has.",
-            where=line.where,
-            received=line.corrected,
-            hint=suggest(line.corrected or "", list(names)) or "a new label is listed in task.labels first",
-        )
-    return found
+def _wanted(lines: Sequence[Line], names: Sequence[str]) -> dict[int, str]:
+    """Return the label of each corrected row; every label that no row has is told."""
+    found = {line.row: match(line.corrected or "", names) for line in lines}
+    raise_all(
+        [
+            DataError(
+                "The review sheet gives a label that no row has.",
+                where=line.where,
+                received=line.corrected,
+                hint=suggest(line.corrected or "", list(names)) or "a new label is listed in task.labels first",
+            )
+            for line in lines
+            if found[line.row] is None
+        ]
+    )
+    return {row: label for row, label in found.items() if label is not None}

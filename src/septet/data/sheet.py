@@ -17,7 +17,7 @@ from pathlib import Path
 from septet.data.read import Reading, read_file
 from septet.data.table import Stamp
 from septet.durable import write_atomic
-from septet.errors import DataError, RecipeError, UsageError
+from septet.errors import DataError, RecipeError, SeptetError, UsageError, raise_all
 
 COLUMNS = ("row", "split", "place", "text", "label", "suggested", "confidence", "reason", "corrected", "verdict")
 VERDICTS = ("", "keep", "drop")
@@ -93,7 +93,7 @@ def read_sheet(path: Path) -> tuple[list[Line], list[Stamp]]:
     Raises:
         UsageError: there is no such file.
         RecipeError: a column is missing.
-        DataError: a line has no row id, a verdict that is none, or contradicts itself or another.
+        DataError: a line has no row id, a verdict that is none, or contradicts itself or another; `Problems` where several do.
     """
     if not path.is_file():
         raise UsageError(
@@ -109,18 +109,26 @@ def read_sheet(path: Path) -> tuple[list[Line], list[Stamp]]:
             hint="septet prepare RECIPE --review FILE writes one; keep its columns",
         )
     found: dict[int, Line] = {}
+    mistakes: list[SeptetError] = []
     for index, row in enumerate(table.rows()):
-        line = _line(row, table.where(index))
+        try:
+            line = _line(row, table.where(index))
+        except DataError as mistake:
+            mistakes.append(mistake)
+            continue
         if line is None:
             continue
         before = found.setdefault(line.row, line)
         if (before.corrected, before.verdict) != (line.corrected, line.verdict):
-            raise DataError(
-                "Two lines of the review sheet say different things of one row.",
-                where=f"{before.where} and {line.where}",
-                received=name_of(line.row),
-                hint="keep one of the two",
+            mistakes.append(
+                DataError(
+                    "Two lines of the review sheet say different things of one row.",
+                    where=f"{before.where} and {line.where}",
+                    received=name_of(line.row),
+                    hint="keep one of the two",
+                )
             )
+    raise_all(mistakes)
     return list(found.values()), table.stamps
 
 

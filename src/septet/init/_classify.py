@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from septet.data.cleaning.labels import variants
 from septet.errors import UsageError
-from septet.init._columns import Column, guess_label, guess_text
+from septet.init._columns import Column, guess_label, guess_text, guess_texts
 from septet.init._plan import Plan, usual_share
 from septet.init._seen import Seen, quoted
 from septet.recipe.write import flow
@@ -44,14 +44,17 @@ def plan(
         raise UsageError(
             f"The column {found.name!r} holds no label.", where=seen.table.name, hint="another: --label COL"
         )
-    text = columns[texts[0]] if texts else guess_text(columns, exclude=found.name)
+    pair = None if texts else guess_texts(columns, exclude=found.name)
+    text = columns[(pair or texts)[0]] if pair or texts else guess_text(columns, exclude=found.name)
     if text is None:
         raise UsageError(
             "There is only one column; a text and a label are needed.", hint=f"the columns are {', '.join(columns)}"
         )
-    given = [text.name] if not texts else list(texts)
+    given = list(pair or texts) or [text.name]
     text_why, label_why = (f"{told.replace('{}', key)}; {c.described}" for key, c in (("text", text), ("label", found)))
-    if not texts:
+    if pair:
+        text_why = "guessed: their names are those of a pair"
+    elif not texts:
         text_why = f"guessed: the longest column, {text.length:.0f} characters on average"
     if not label:
         label_why = f"guessed: {found.num_distinct} different values in {rows:,} rows"

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from septet.data.times import read_times
+from septet.errors import DataError
+
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "intent", "sentiment", "team", "topic", "y")
 TEXT_NAMES = ("text", "body", "message", "sentence", "content", "review", "comment", "question", "description")
 ANSWER_NAMES = ("answer", "response", "reply", "output", "completion", "summary", "highlights", "translation", "target")
@@ -16,6 +19,13 @@ TITLE_NAMES = ("title", "headline", "heading", "name", "author", "source", "url"
 LABEL_CHARACTERS, MOST_LABELS = 60, 1_000
 DOCUMENT_CHARACTERS = 200  # a text as long on average is one that could be learned as it stands
 LOOKED_AT = 1_000
+# the two texts of a pair, where they are not called the same but for what counts them (sentence1, sentence2; text_a, text_b)
+PAIRS = (("premise", "hypothesis"), ("query", "document"), ("query", "passage"))
+_COUNTS = re.compile(r"^(?P<stem>.*?)_?(?P<place>1|2|a|b)$", re.IGNORECASE)
+# a column of times whose values are numbers is known by its name alone
+TIME_NAMES = re.compile(
+    r"(^|_)(date|time|datetime|timestamp|created|updated|published|posted|sent|year)(_|$)", re.IGNORECASE
+)
 # scripts that are written without spaces: Thai to Burmese, Khmer, kana and ideographs, Hangul
 _UNSPACED = re.compile("[\u0e00-\u109f\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af]{2}")
 
@@ -84,6 +94,26 @@ def guess_text(columns: Mapping[str, Column], *, exclude: str) -> Column | None:
     return max(fit, key=lambda c: c.length + (10 if c.name.lower() in TEXT_NAMES else 0), default=None)
 
 
+def guess_texts(columns: Mapping[str, Column], *, exclude: str) -> tuple[str, str] | None:
+    """Return the two columns of a pair that has one label, by their names; None where there is none, or more than one."""
+    texts = {column.name.lower(): column.name for column in _texts(columns.values()) if column.name != exclude}
+    named = [pair for pair in PAIRS if {*pair} <= texts.keys()]
+    places = {name: match.group("stem", "place") for name in texts if (match := _COUNTS.match(name))}
+    counted = [
+        (one, other)
+        for one, (stem, place) in places.items()
+        for other, its in places.items()
+        if place in "1a" and its == (stem, {"1": "2", "a": "b"}[place])
+    ]
+    found = [*named, *counted]
+    return (texts[found[0][0]], texts[found[0][1]]) if len(found) == 1 else None
+
+
+def guess_time(columns: Iterable[Column]) -> Column | None:
+    """Return the column that says when a row came to be: all that is looked at of it are dates or times, or numbers under such a name."""
+    return next((column for column in columns if column.num_distinct > 1 and _is_times(column)), None)
+
+
 def guess_document(columns: Mapping[str, Column]) -> Column | None:
     """Return the column whose texts could be learned as they stand: `text`, or the longest prose."""
     named = [column for column in columns.values() if column.name.lower() == "text"]
@@ -108,6 +138,17 @@ def _texts(columns: Iterable[Column]) -> list[Column]:
     """Return the columns of prose; titles and names only where there is no other."""
     found = [column for column in columns if column.prose >= 0.5]
     return [column for column in found if column.name.lower() not in TITLE_NAMES] or found
+
+
+def _is_times(column: Column) -> bool:
+    values = list(islice(column.counts, LOOKED_AT))
+    if TIME_NAMES.search(column.name) is None and all(value.replace(".", "").lstrip("-").isdigit() for value in values):
+        return False
+    try:
+        read_times(values, column.name, where=str)
+    except DataError:
+        return False
+    return True
 
 
 def _is_labels(column: Column, most: int) -> bool:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from septet.data import sql
+from septet.init._columns import guess_time
 from septet.init._plan import Plan
 from septet.init._seen import Seen
 from septet.recipe.write import flow
@@ -76,6 +77,11 @@ def _data(seen: Seen, plan: Plan, base: Path) -> list[str]:
     if group is not None:
         lines.append(
             f"    group: null  # why: {flow(group.name)} has {group.num_distinct:,} values in {plan.rows:,} rows; name it here if its rows resemble each other"
+        )
+    when = guess_time(column for column in seen.columns.values() if column.name not in plan.used)
+    if when is not None:
+        lines.append(
+            f"    time: null  # why: {flow(when.name)} says when a row came to be; name it here if the model is to answer what is newer than what it learns"
         )
     return lines
 

@@ -17,7 +17,9 @@ from septet.recipe.data_quality import Doubtful
 from septet.registry import suggest
 
 Files = Text | Annotated[list[Text], Field(min_length=1)]
-Tests = Text | Annotated[list[Text], Field(min_length=1)] | Annotated[dict[str, Text | list[Text]], Field(min_length=1)]
+Tests = (
+    Text | Annotated[list[Text], Field(min_length=1)] | Annotated[dict[Text, Text | list[Text]], Field(min_length=1)]
+)
 Weight = Annotated[float, Field(gt=0, le=1000)]
 
 BOUND = r"\s*(<=|>=|==|<|>)\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(%?)\s*"  # of data.expect: sign, number, share or not

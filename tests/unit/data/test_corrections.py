@@ -11,7 +11,7 @@ import pytest
 
 import sheets
 from septet.data.sheet import COLUMNS, escape, name_of, read_sheet, unescape, write_sheet
-from septet.errors import DataError, RecipeError, UsageError
+from septet.errors import DataError, Problems, RecipeError, UsageError
 from septet.prepare import prepare
 from septet.recipe import Recipe
 from septet.run import Run
@@ -144,6 +144,19 @@ def test_mistakes_in_a_sheet_are_named(tmp_path, sheet, changes, words):
     with pytest.raises(DataError) as caught:
         prepared(tmp_path, corrections="filled.csv")
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"corrected": "c"}, {"verdict": "maybe"}, {"verdict": "drop", "row": "12"}],
+    ids=["label", "verdict", "id"],
+)
+def test_all_mistakes_of_a_sheet_are_told_at_once(tmp_path, sheet, changes):
+    fill(tmp_path, [row | changes for row in sheet[:2]])
+    with pytest.raises(Problems) as caught:
+        prepared(tmp_path, corrections="filled.csv")
+    assert [f"line {at}" in str(caught.value) for at in (2, 3)] == [True] * 2
+    assert caught.value.exit_code == 3
 
 
 def test_two_lines_of_one_row_must_agree(tmp_path, sheet):
