@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import table
+from bench.data_judge import judge
 from bench.data_side import folded_text
 from bench.jobs import REPO
 from bench.launch import JobError
@@ -66,6 +67,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         "kinds": kinds,
         "runs": runs,
         "agreement": agreement(kept["septet"], kept["peer"]),
+        "alone": judge(_rows(options.rows, options.work), kept["septet"], kept["peer"]),
         "ratio": Spread.of(
             [p["wall_s"] / s["wall_s"] for s, p in zip(runs["septet"], runs["peer"], strict=True)]
         ).to_json(),
@@ -73,7 +75,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     if options.alone:
         _write(options.alone, options.work, say)
         alone = _run("septet", options.alone, options.work, say)
-        result["alone"] = {name: value for name, value in alone.items() if name != "kept"}
+        result["larger"] = {name: value for name, value in alone.items() if name != "kept"}
     return result
 
 
@@ -94,8 +96,8 @@ def text(result: dict[str, Any]) -> str:
     header = ["side", "rows", "seconds", "rows/s", "peak memory, GiB", "kept", "tokens"]
     options, facts = result["options"], result["facts"]
     cells = [_cells(side, options["rows"], runs) for side, runs in result["runs"].items()]
-    if "alone" in result:
-        cells.append(_cells("septet", options["alone"], [result["alone"]]))
+    if "larger" in result:
+        cells.append(_cells("septet", options["alone"], [result["larger"]]))
     agreed, ratio = result["agreement"], result["ratio"]
     told = [
         f"`python -m bench data --rows {options['rows']} --alone {options['alone']} --repeats {options['repeats']}`, {facts['date']}, load before {facts['load']:.1f}",
@@ -103,6 +105,11 @@ def text(result: dict[str, Any]) -> str:
         "rows: " + ", ".join(f"{count:,} {kind}" for kind, count in result["kinds"].items()),
         f"Septet is {ratio['median']:.1f} times as fast ({ratio['low']:.1f}-{ratio['high']:.1f})",
         f"of the texts that either side keeps, both keep {agreed['share']:.1%}; Septet alone {agreed['septet_alone']:,}, the peer alone {agreed['peer_alone']:,}",
+        *(
+            f"of what {side} keeps alone: "
+            + ", ".join(f"{share:.0%} is {kind}" for kind, share in kinds.items() if kind != "texts")
+            for side, kinds in result["alone"].items()
+        ),
         *(
             f"{side}: " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in runs[-1]["stages"].items())
             for side, runs in result["runs"].items()

@@ -123,12 +123,12 @@ def _signed(row: dict[str, Any]) -> dict[str, Any]:
     from datasketch import MinHash
 
     signature = MinHash(num_perm=PERMUTATIONS, scheme=SCHEME)
-    signature.update_batch([piece.encode() for piece in _pieces(row["text"])])
+    signature.update_batch([piece.encode() for piece in pieces(folded_text(row["text"]))])
     return {"signature": signature.hashvalues}
 
 
-def _pieces(text: str) -> set[str]:
-    folded = folded_text(text)
+def pieces(folded: str) -> set[str]:
+    """Return the pieces of a folded text whose shares are compared."""
     return {folded[at : at + SIZE] for at in range(max(1, len(folded) - SIZE + 1))}
 
 

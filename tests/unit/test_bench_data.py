@@ -13,7 +13,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
-from bench import data, many  # noqa: E402
+from bench import data, data_judge, many  # noqa: E402
 from bench.data_side import folded_text, recipe_of  # noqa: E402
 from septet.data.near import near_duplicates  # noqa: E402
 from septet.recipe import Recipe  # noqa: E402
@@ -80,6 +80,26 @@ def test_what_two_sides_keep_is_compared_by_letters_and_digits():
     assert found == {"both": 2, "septet_alone": 1, "peer_alone": 1, "share": 0.5}
 
 
+def test_who_is_right_is_told_by_the_exact_similarity(tmp_path):
+    base = "the ship left the harbour in the early morning of a cold day"
+    near, other = base + "s", "nobody knew where the captain of the old ship had gone to"
+    lone, foreign = (
+        "there was a garden behind the house with apple trees",
+        "Где моя посылка? Она должна была прийти вчера",
+    )
+    rows = tmp_path / "rows.csv"
+    with rows.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows(
+            [("text",), *((text,) for text in (base, near, other, other + "!!", other + "s", lone, foreign))]
+        )
+    ours, theirs = [base, near, other, foreign], [base, other + "s", lone]
+    assert data_judge.judge(rows, ours, theirs) == {
+        "septet": {"texts": 3, data_judge.MISSED: 1 / 3, data_judge.OTHER: 1 / 3, data_judge.LANGUAGE: 1 / 3},
+        "peer": {"texts": 2, data_judge.OTHER: 1 / 2, data_judge.ALONE: 1 / 2},
+    }
+
+
 def test_the_recipe_of_the_bench_is_one(tmp_path):
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps(recipe_of(tmp_path / "rows.csv")))
@@ -109,8 +129,10 @@ def test_the_table_says_what_was_seen():
         "runs": {"septet": [run], "peer": [{**run, "wall_s": 40.0}]},
         "agreement": {"both": 89, "septet_alone": 1, "peer_alone": 0, "share": 89 / 90},
         "ratio": spread,
-        "alone": {**run, "wall_s": 50.0, "rows": 900},
+        "alone": {"septet": {"texts": 1, data_judge.MISSED: 1.0}, "peer": {"texts": 0}},
+        "larger": {**run, "wall_s": 50.0, "rows": 900},
     }
     shown = data.text(result)
     assert "| septet |   100 |      10 |     10 |" in shown
     assert "Septet is 4.0 times as fast" in shown and "both keep 98.9%" in shown and "1,000" in shown
+    assert "of what septet keeps alone: 100% is a repeat of a text that this side keeps too" in shown
