@@ -231,3 +231,15 @@ def test_the_watch_is_kept_as_json():
     assert TrainState(**json.loads(json.dumps(asdict(state)))) == state
     assert not Guard(Guarding(), TrainState()).doubts
     assert Guard(Guarding(), state).doubts
+
+
+def test_only_numbers_that_are_not_finite_are_found_whatever_their_sum():
+    tensors = {
+        "a sum beyond fp32": torch.full((4,), 3e38),
+        "its halves cancel": torch.tensor([3e38, 3e38, -3e38, -3e38]),
+        "one NaN": torch.tensor([1.0, float("nan")]),
+        "infinities that cancel": torch.tensor([float("inf"), -float("inf")]),
+        "bf16": torch.tensor([1.0, float("-inf")], dtype=torch.bfloat16),
+        "whole numbers": torch.tensor([1, 2]),
+    }
+    assert not_finite(tensors) == ["one NaN", "infinities that cancel", "bf16"]

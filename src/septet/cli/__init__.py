@@ -7,6 +7,7 @@ found blockers (or drift), 130 interrupted (SIGINT), 143 ended by SIGTERM, 129 b
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -20,6 +21,9 @@ from septet.display import Screen, quieten_libraries
 from septet.errors import UsageError
 from septet.launch import launched
 
+# objects made after which Python looks for cycles. Imports make hundreds of thousands that all stay: at its own 700, looking at them over and over takes a
+# seventh of the time to the first update
+LOOK_EVERY = 10_000
 # stage of the journey -> its verbs, in the order of the help
 STAGES = {
     "Start": ("init", "label", "tokenizer"),
@@ -67,6 +71,7 @@ class Journey(click.Group):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    gc.set_threshold(LOOK_EVERY)
     args = list(sys.argv[1:] if argv is None else argv)
     if "_SEPTET_COMPLETE" in os.environ:
         septet.main(args=args, prog_name="septet", complete_var="_SEPTET_COMPLETE")

@@ -141,8 +141,12 @@ class Prepared:
         num = min(most, self.splits[split]["rows"])
         if not num:
             return []
+        import pyarrow as pa
+
         table = _read_parquet(self._raw(split))
-        return table.take([(2 * i + 1) * len(table) // (2 * num) for i in range(num)]).to_pylist()
+        places = [(2 * i + 1) * len(table) // (2 * num) for i in range(num)]
+        # `take` imports pyarrow's functions, and for its list of places pandas, where it is installed: half a second
+        return pa.concat_tables(table.slice(place, 1) for place in places).to_pylist()
 
     def sources(self) -> np.ndarray:
         """Return (N,) int64: of each row of train, by which of the paths in `data.train` it was found, counted from 0.

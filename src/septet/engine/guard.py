@@ -291,11 +291,12 @@ def unfit(batch: Batch) -> dict[int, str]:
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """Return the names of tensors that hold NaN or an infinity: one pass over each."""
-    # a float64 sum of finite numbers of any smaller format is finite, and any other number stays in it
+    # NaN or an infinity stays in a sum. One in fp32 takes a tenth of the time of one in fp64, and may overflow, which that of any smaller format never does
     return [
         name
         for name, t in tensors.items()
-        if t.is_floating_point() and not math.isfinite(float(t.detach().sum(dtype=torch.float64)))
+        if t.is_floating_point()
+        and not any(math.isfinite(float(t.detach().sum(dtype=dtype))) for dtype in (torch.float32, torch.float64))
     ]
 
 
