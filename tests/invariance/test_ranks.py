@@ -155,7 +155,7 @@ def test_a_run_of_two_is_a_run_of_one(crew, tmp_path):
 
 CASES = {
     **kinds.TEXTS,
-    "muon": lambda f: small.recipe(f, count=43, optimizer="muon", epochs=1),
+    "muon": lambda f: {**small.recipe(f, count=43, epochs=1), "optimizer": "muon"},
     "bf16, in one compiled pass": lambda f: small.recipe(f, count=43, precision="bf16", compile=True, epochs=1),
 }
 

@@ -345,7 +345,7 @@ def test_a_recipe_that_is_not_there_is_named():
 FACTS = {"tokens_per_row": 160.0, "supervised_per_row": 100.0, "longest_row": 400, "bf16_gain": 2.0}
 LINES = [
     f'{{"question": "What is {i} and {i + 2}?", "answer": "{i} + {i + 2} = {2 * i + 2}\\nIt is {2 * i + 2}."}}'
-    for i in range(110)
+    for i in range(240)
 ]
 RECIPE = """
 data: {train: rows.jsonl, split: {validation: 0.1, test: 0.2}}
@@ -597,7 +597,8 @@ def test_supervised_tokens_are_those_of_trl(sifted, monkeypatch):
 def test_both_sides_of_sft_run_on_tiny_rows(recipe, tmp_path):
     pytest.importorskip("trl", reason="needs the extra bench: trl is not installed")
     work = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
-    few = ["--data", str(recipe), "--rows", "64", "--validation-rows", "8", "--test-rows", "8"]
+    # thirteen updates of sixteen rows: the first ten are not timed
+    few = ["--data", str(recipe), "--rows", "208", "--validation-rows", "8", "--test-rows", "8"]
     assert (
         main(["sft", *few, *work, "--repeats", "1", "--batch", "8", "--layout", "packed", "--precision", "fp32"]) == 0
     )

@@ -427,7 +427,7 @@ def test_signs_of_texts_come_from_the_files_of_the_run(tmp_path):
         (["train.lr=1e-7", "train.epochs=2"], "underfitting", ["lr-too-low"]),
         (["train.max_steps=3"], "underfitting", ["too-short"]),
         (
-            ["data.sample={train: 26}", "train.epochs=30", "train.batch=4"],
+            ["data.sample={train: 26}", "train.epochs=30", "train.batch=2"],
             "overfitting",
             ["too-little-data", "too-many-epochs"],
         ),
