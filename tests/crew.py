@@ -72,7 +72,15 @@ def main() -> None:
         for name in registry.names(kind):
             registry.part(kind, name)
     # what a run imports as it goes
-    for module in ("rank_jobs", "septet.train", "septet.check", "sklearn.metrics", "peft", "languages"):
+    for module in (
+        "rank_jobs",
+        "septet.train",
+        "septet.engine.shard",
+        "septet.check",
+        "sklearn.metrics",
+        "peft",
+        "languages",
+    ):
         importlib.import_module(module)
     for name in ("AutoTokenizer", "BertForSequenceClassification", "LlamaForCausalLM", "T5ForConditionalGeneration"):
         getattr(importlib.import_module("transformers"), name)

@@ -11,29 +11,43 @@ import torch
 from safetensors.torch import save_file
 
 from septet.display import Screen
+from septet.engine.passes import real
 from septet.engine.ranks import here, join, leave
 from septet.engine.step import backward, group_weights
 from septet.launch import launched
 from tiny import bench
 
 
-def course(folder: str, out: str, *, until: int, kept: dict[str, Any] | None = None, **plan: Any) -> None:
-    """Write the gradient of the first update, what it changes, the losses, and what each rank has seen of every epoch."""
+def course(
+    folder: str,
+    out: str,
+    *,
+    until: int,
+    kept: dict[str, Any] | None = None,
+    divided: bool = False,
+    compact: bool = True,
+) -> None:
+    """Write the gradient of the first update, what it changes, the losses, and what each rank has seen of every epoch.
+
+    Args:
+        divided: each rank holds its share of the model.
+        compact: an embedding has masters of its used rows only, where it is whole.
+    """
     ranks = join()
     options = {"count": 43, **(kept or {})}
     b = bench(Path(folder), **options)
-    planner = replace(b.planner(**{"batch": 8, "budget": 60, **plan}), rank=ranks.rank, world=ranks.world)
-    source, optimizer = b.source(planner), b.optimizer()
+    planner = replace(b.planner(batch=8, budget=60), rank=ranks.rank, world=ranks.world, in_step=divided)
+    source, optimizer = b.source(planner), b.optimizer(divided=divided, compact=compact)
     before = optimizer.masters.state()
     epoch, batches = source.group(0)
-    totals = group_weights(b.task, batches)
+    totals = group_weights(b.task, real(batches))
     b.model.train()
     for batch in batches:
         b.clock.set(batch.rows, epoch)
-        backward(b.model, b.task, batch, totals)
+        backward(b.model, b.task, batch, totals, scale=0.0 if batch.fills else 1.0)
     optimizer.masters.add_up_gradients(ranks)
     # cloned, because the tensors that hold them are used again
-    gradient = {f"gradient.{n}": t.grad.clone() for n, t in optimizer.masters.tensors.items()}
+    gradient = {f"gradient.{n}": whole(optimizer.masters, n).clone() for n in optimizer.masters.tensors}
     optimizer.step(1e-3)
     after = optimizer.masters.state()
     update = {f"update.{n}": after[n] - before[n] for n in after}
@@ -42,10 +56,13 @@ def course(folder: str, out: str, *, until: int, kept: dict[str, Any] | None = N
         master = optimizer.masters.tensors[name]
         optimizer._inner_of(master).state.pop(master)
     steps = b.steps(planner, optimizer, total=50, until=until)
-    seen = [[int(r) for batch in source.group(i)[1] for r in batch.rows] for i in range(2 * planner.groups_per_epoch)]
+    groups = range(2 * planner.groups_per_epoch)
+    seen = [[int(r) for batch in real(source.group(i)[1]) for r in batch.rows] for i in groups]
+    passes = [len(source.group(i)[1]) for i in groups]
     last = optimizer.masters.state()
     sums = ranks.gather([float(t.double().sum()) for t in last.values()])
-    everyone = ranks.gather(seen)
+    everyone, everyones_passes = ranks.gather(seen), ranks.gather(passes)
+    held = ranks.gather(sum(t.numel() for t in [*optimizer.masters.tensors.values(), *optimizer.state().values()]))
     if ranks.lead:
         save_file({**gradient, **update, **{f"last.{n}": t for n, t in last.items()}}, f"{out}.safetensors")
         facts = {
@@ -54,6 +71,8 @@ def course(folder: str, out: str, *, until: int, kept: dict[str, Any] | None = N
             "rows": [s.rows for s in steps],
             "tokens": [s.tokens for s in steps],
             "seen": everyone,
+            "passes": everyones_passes,
+            "held": held,
             "sums": sums,
             "groups": planner.groups_per_epoch,
             "all": [e.row for e in b.examples],
@@ -61,12 +80,31 @@ def course(folder: str, out: str, *, until: int, kept: dict[str, Any] | None = N
         Path(f"{out}.json").write_text(json.dumps(facts))
 
 
-def verb(source: dict[str, Any], run: str, *, stop: int | None = None, **options: Any) -> int:
-    """Train as `python -m septet train` does; each rank's output goes to a file beside the run. The leader is interrupted after update `stop`."""
+def whole(masters: Any, name: str) -> torch.Tensor:
+    """Return the whole gradient of a master, of which a rank may hold some rows."""
+    grad, p = masters.tensors[name].grad, masters.parameters[name]
+    if masters.cut is None:
+        return grad
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(grad, p.device_mesh, p.placements, shape=p.shape, stride=p.stride()).full_tensor()
+
+
+def verb(
+    source: dict[str, Any], run: str, *, stop: int | None = None, tokens: int | None = None, **options: Any
+) -> int:
+    """Train as `python -m septet train` does; each rank's output goes to a file beside the run.
+
+    Args:
+        stop: the leader is interrupted after this update.
+        tokens: of a batch of validation.
+    """
     import contextlib
 
     from septet import journey
+    from septet.model import predictor
 
+    predictor.TOKENS = tokens or predictor.TOKENS
     torch.set_num_threads(1)
     screen = Screen(silent=launched().follows)
     rank = launched().rank
@@ -110,19 +148,36 @@ def talk(out: str) -> None:
     leave()
 
 
+def full(source: dict[str, Any], run: str, *, rank: int, saves: int) -> int:
+    """Train, with a disk that is full for one rank after so many files of masters."""
+    from septet import durable
+
+    write, done = durable.write_file, [0]
+
+    def planted(path: Path, content: Any) -> Any:
+        if launched().rank == rank and path.name.startswith("masters"):
+            done[0] += 1
+            if done[0] > saves:
+                raise durable.DiskFull(path, content.size, 0)
+        return write(path, content)
+
+    durable.write_file = planted
+    return verb(source, run)
+
+
 def failing(source: dict[str, Any], run: str, *, fail: list[int]) -> int:
-    """Train, with a loss that is no number on one rank after so many updates."""
+    """Train, with a loss that is no number on one rank after so many updates, until the run goes back to a checkpoint."""
     from septet.tasks.classify import Classify
 
     rank, updates = fail
-    real, done = Classify.loss, [0]
+    compute, done = Classify.loss, [0]
 
     def planted(self: Classify, model: Any, batch: Any) -> dict[str, torch.Tensor]:
-        losses = real(self, model, batch)
+        losses = compute(self, model, batch)
         if model.training and launched().rank == rank:
             lines = Path(run, "steps.jsonl")
             done[0] = len(lines.read_text().splitlines()) if lines.exists() else 0
-            if done[0] >= updates:
+            if done[0] >= updates and not Path(run, "rollbacks.json").exists():
                 return {part: value * float("nan") for part, value in losses.items()}
         return losses
 

@@ -66,6 +66,14 @@ def model_folder(folder: Path, kind: str = "bert", *, dropout: float = 0.0) -> P
     return checkpoint(folder, words, kind=kind, dropout=dropout)
 
 
+def distance(a: Any, b: Any, kind: str) -> float:
+    """Return the distance of the tensors whose names begin with `kind`, as a share of the second ones' norm."""
+    # softmax ignores what a key's bias adds to all scores: its gradient is 0 but for rounding, which Adam's first step turns into signs
+    names = [n for n in b if n.startswith(kind) and not n.endswith("key.bias")]
+    a, b = (torch.cat([x[n].flatten().double() for n in names]) for x in (a, b))
+    return float((a - b).norm() / b.norm())
+
+
 @dataclass
 class Bench:
     """What a step needs, in memory."""
@@ -96,12 +104,17 @@ class Bench:
         chosen = self.examples if indices is None else [self.examples[i] for i in indices]
         return self.task.collate(chosen, self.processor, length)
 
-    def optimizer(self, *, weight_decay: float = 0.01, compact: bool = True) -> AdamW:
+    def optimizer(self, *, weight_decay: float = 0.01, compact: bool = True, divided: bool = False) -> AdamW:
         from septet.methods import decay_groups
         from septet.setup import used_embedding_rows
 
         used = used_embedding_rows(self.model, self.examples) if compact else {}
-        masters = Masters(self.model, used, DTYPES[self.precision])
+        if divided:
+            from septet.engine.shard import divide
+
+            masters = divide(self.model, torch.device("cpu"), DTYPES[self.precision], used)
+        else:
+            masters = Masters(self.model, used, DTYPES[self.precision])
         return AdamW(masters, decay_groups(self.model, weight_decay), betas=(0.9, 0.999), eps=1e-8)
 
     def steps(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -67,6 +67,7 @@ class Course:
         self.every = evaluate_every(self.train.eval_every, setup.planner.groups_per_epoch)
         self.predictor = Predictor(setup.model, setup.task, setup.processor, length=setup.planner.length)
         self.predictor.halved = state.watch.answers_halved
+        self.predictor.halves = optimizer.masters.cut is None
         self.guard = Guard(self.train.guard, state)
         self.checkpoints = Checkpoints(run, self.train.keep, keep_bests=self.guard.goes_back)
         self.stopped = "all planned updates done"
@@ -103,7 +104,8 @@ class Course:
                 self.checkpoints.finish()
                 stop.step = self.committed
                 raise
-            except BaseException:
+            except BaseException as cause:
+                here().warn(cause)  # a commit that all take part in must not wait for this one
                 try:
                     self.checkpoints.finish()
                 except Exception as error:  # the error under way is the one to raise
@@ -205,7 +207,8 @@ class Course:
     def score(self) -> dict[str, float]:
         """Return the task's metrics and the loss on the validation rows, which the ranks share."""
         setup = self.setup
-        measured = _shared(setup.validation, self._measure)
+        with self._in_step():
+            measured = _shared(setup.validation, self._measure)
         wanted = {*(setup.recipe.evaluate.metrics or setup.task.metrics), self.train.metric, setup.task.loss_metric}
         # answers are written only where the checkpoint is chosen by them: that takes its time
         writes = needs_texts(self.train.metric)
@@ -219,11 +222,17 @@ class Course:
         kept = self.setup.states and self.setup.states.validation
         return self.predictor.measure(rows, kept)
 
+    def _in_step(self) -> AbstractContextManager[None]:
+        """Let the processes that a model is divided over make as many passes each."""
+        if self.optimizer.masters.cut is None:
+            return nullcontext()
+        return here().in_step(self.setup.model, lambda: self.predictor.measure([self.setup.validation[0][:1]]))
+
     def save(self) -> None:
         """Begin to commit a checkpoint to resume from; `checkpoints.finish()` waits until it is durable."""
         self.saved = time.perf_counter()
         self.committed = self.state.step
-        if not here().lead:
+        if not here().lead and self.optimizer.masters.cut is None:
             return
         with self._priced("saving"):
             self.state.spent = self.timer.settle()

@@ -34,6 +34,7 @@ STAYS = "the weights stay the same"
 # what a key of the recipe changes: the longest prefix counts, the result where none is here
 _KEYS = {
     "data.folder": None,  # the files themselves are compared
+    "train.shard": None,  # as the number of processes: the same up to rounding
     "train.token_budget": MAY,
     "train.micro_batch": MAY,
     "train.threads": MAY,

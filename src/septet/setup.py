@@ -6,13 +6,11 @@ the result, `train` goes on from it; a resumed run finds every value in its reso
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from septet import registry
@@ -25,7 +23,7 @@ from septet.engine.attention import ATTENTION, attends_alike, register_attention
 from septet.engine.frozen import Frozen, States, Vectors
 from septet.engine.guard import not_finite
 from septet.engine.loop import Examples, Rates
-from septet.engine.masters import Masters
+from septet.engine.masters import Masters, used_embedding_rows
 from septet.engine.optim import Optimizer
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.ranks import here
@@ -91,15 +89,21 @@ class Setup:
 
     def optimizer(self) -> Optimizer:
         """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only, where that is exact."""
-        train, chosen = self.recipe.train, self.recipe.optimizer
+        recipe, train, chosen = self.recipe, self.recipe.train, self.recipe.optimizer
         part = registry.part("optimizer", chosen.name)(chosen)
         # what a task draws may be any token
         whole = self.task.draws or not part.by_row
         used = {} if whole else used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0)
-        masters = Masters(self.model, used, devices.DTYPES[train.precision or "fp32"])
+        dtype = devices.DTYPES[train.precision or "fp32"]
+        if divides(recipe):
+            from septet.engine.shard import divide
+
+            masters = divide(self.model, self.device, dtype, used)
+        else:
+            masters = Masters(self.model, used, dtype)
         groups = self.method.param_groups(self.model, train.weight_decay)
         rounds = train.precision not in (None, "fp32") and self.device.type == "cpu"
-        compiles = bool(train.compile) and rounds and not compiled.no_compiler()
+        compiles = bool(train.compile) and rounds and masters.cut is None and not compiled.no_compiler()
         optimizer = part.over(masters, groups, model=self.model, compiled=compiles)
         # sums over ranks are of fp32
         masters.holds = masters.holds and here().world == 1
@@ -127,8 +131,8 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe = recipe.filled(_from_method(method, recipe, hidden, ceiling))
     loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor)
     findings.add(*told, _not_finite(model))
+    recipe = _placed(recipe, model, device, findings)
     findings.stop_on_blockers()
-    model.to(device)
     dropout.count_calls(model, clock)
     shortcut = first_token_only(model, clock, len(processor))
     # the head reads each row's first token, or every token of a row that all layers see whole
@@ -161,6 +165,17 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     _cut_frozen(setup)
     _compile(setup)
     return setup
+
+
+def _placed(recipe: Recipe, model: Any, device: torch.device, findings: Report) -> Recipe:
+    """Put a whole model on the device; one that is to be divided goes there block by block (`Setup.optimizer`), if that is exact."""
+    if not divides(recipe):
+        model.to(device)
+        return recipe
+    from septet.engine.shard import refusal
+
+    findings.add(refusal(model, recipe, registry.part("optimizer", recipe.optimizer.name)))
+    return recipe.filled({"train.compile": (False, "the model is divided (train.shard)")})
 
 
 def _cut_frozen(setup: Setup) -> None:
@@ -205,28 +220,6 @@ def _built(
         loaded, model, findings = build(recipe, task, method, folder, processor, counted=False)
         clock = dropout.install(model, recipe.train.seed)
     return loaded, model, clock, findings, counted
-
-
-def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 0) -> dict[str, torch.Tensor]:
-    """Return the rows of the input embedding that training can touch, where the embedding learns and shares no weights.
-
-    The others get no gradient in any step, so AdamW changes them by weight decay alone, which has a closed form.
-
-    Args:
-        padding: the token that fills short rows; its row is looked up too, also where the embedding declares no `padding_idx`.
-    """
-    embedding = model.get_input_embeddings()
-    if embedding is None or not embedding.weight.requires_grad or not isinstance(embedding, torch.nn.Embedding):
-        return {}
-    shared = sum(p is embedding.weight for module in model.modules() for p in module.parameters(recurse=False))
-    if shared > 1:
-        return {}
-    name = next(name for name, p in model.named_parameters() if p is embedding.weight)
-    seen = np.unique(np.concatenate([np.asarray(e.inputs["input_ids"]) for e in examples]))
-    rows = np.union1d(seen, [padding, padding if embedding.padding_idx is None else embedding.padding_idx]).astype(
-        np.int64
-    )
-    return {name: torch.from_numpy(rows).to(embedding.weight.device)}
 
 
 def build(
@@ -277,6 +270,11 @@ def _threads() -> int:
     return launch.threads if launch.world > 1 else torch.get_num_threads()
 
 
+def divides(recipe: Recipe) -> bool:
+    """Return whether this process holds its share of the model only."""
+    return recipe.train.shard and here().world > 1
+
+
 def _updates(recipe: Recipe, planner: Planner) -> int:
     whole = planner.total_steps(recipe.train.epochs or 1)
     return whole if recipe.train.max_steps is None else min(whole, recipe.train.max_steps)
@@ -296,6 +294,7 @@ def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool) -> Planner:
         encoded.mixture,
         here().rank,
         here().world,
+        divides(recipe),
     )
 
 

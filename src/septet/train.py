@@ -19,6 +19,7 @@ from septet.data.store import Prepared
 from septet.encode import folder_of
 from septet.engine import rollback
 from septet.engine import state as states
+from septet.engine.device import with_room
 from septet.engine.machine import forget_peak, machine, peak_memory_bytes
 from septet.engine.optim import Optimizer
 from septet.engine.ranks import here
@@ -307,7 +308,7 @@ def _finish(course: Course) -> Trained:
         with durable.full_disk(run.model, need):
             write_model(run, setup, weights, card.text(setup, best, _speed(course)))
         if rows := profiled_rows(setup):
-            write_profile(run.model, Predictor.load(run.model, device=str(setup.device)).predict(rows, embed=True))
+            write_profile(run.model, Predictor.load(run.model, with_room(setup.device, need)).predict(rows, embed=True))
             seal(run.model)
     costs = _costs(course)
     run.write_json("costs.json", costs)
@@ -326,7 +327,7 @@ def profiled_rows(setup: Setup) -> list[dict[str, Any]]:
     return rows if setup.task.answers_with == "choices" else rows[:PROFILED_TEXTS]
 
 
-def write_model(run: Run, setup: Setup, weights: dict[str, Any], text: str) -> None:
+def write_model(run: Run, setup: Setup, weights: Mapping[str, Any], text: str) -> None:
     """Write a run's artifact from the fp32 masters, merged, with the adapter beside it."""
     import torch
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from septet.engine import loop
+from septet.engine import loop, passes
 from septet.engine.optim import AdamW
 from septet.tasks.classify import Classify
 
@@ -41,7 +41,7 @@ def loss(patch: pytest.MonkeyPatch, change: Callable[[int, torch.Tensor], torch.
 
 
 def gradient(patch: pytest.MonkeyPatch, at: Collection[int], value: float) -> None:
-    updates, real = Updates(patch), loop.backward
+    updates, real = Updates(patch), passes.backward
 
     def planted(model: Any, *args: Any, **options: Any) -> torch.Tensor:
         found = real(model, *args, **options)
@@ -53,7 +53,7 @@ def gradient(patch: pytest.MonkeyPatch, at: Collection[int], value: float) -> No
                         hook(p)
         return found
 
-    patch.setattr(loop, "backward", planted)
+    patch.setattr(passes, "backward", planted)
 
 
 def batches(patch: pytest.MonkeyPatch, at: Collection[int], change: Callable[[Any], None]) -> None:

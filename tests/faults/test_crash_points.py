@@ -96,6 +96,8 @@ def path_of(handle: int) -> Path:
 class Weights:
     """What `Checkpoints.save` takes of an optimiser: values that tell which step they are of."""
 
+    cut = None
+
     def __init__(self, step: int):
         self.step = step
         self.masters = self

@@ -11,7 +11,7 @@ import torch
 
 import small
 from septet.check import check
-from septet.engine import loop
+from septet.engine import passes
 from septet.engine.optim import AdamW
 from septet.engine.state import TrainState, load_latest
 from septet.errors import ResourceError, explain_foreign, out_of_memory
@@ -34,7 +34,7 @@ class Short:
 
     def __init__(self, patch, rows, *, place="forward", error=ERRORS[0]):
         self.failed, self.rows, self.error = 0, rows, error
-        forward, backward = Classify.loss, loop.backward
+        forward, backward = Classify.loss, passes.backward
 
         def short_forward(task, model, batch):
             if place == "forward" and model.training:
@@ -50,7 +50,7 @@ class Short:
             return found
 
         patch.setattr(Classify, "loss", short_forward)
-        patch.setattr(loop, "backward", short_backward)
+        patch.setattr(passes, "backward", short_backward)
 
     def look(self, batch):
         if len(batch) > self.rows:

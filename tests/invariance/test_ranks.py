@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
 
 import kinds
 import small
 from crew import Crew
 from septet.engine.plan import Planner
-from tiny import model_folder
+from tiny import distance, model_folder
 
 LENGTHS = np.random.default_rng(0).integers(4, 60, 203).tolist()
 
@@ -45,13 +44,6 @@ def course(crew, tmp_path_factory):
         return known[world, precision]
 
     return found
-
-
-def distance(a, b, kind):
-    # softmax ignores what a key's bias adds to all scores: its gradient is 0 but for rounding, which Adam's first step turns into signs
-    names = [n for n in b if n.startswith(kind) and not n.endswith("key.bias")]
-    a, b = (torch.cat([x[n].flatten().double() for n in names]) for x in (a, b))
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.mark.parametrize("world", [2, 3])

@@ -21,6 +21,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WORTHWHILE = 1.3
 # rows of the product that is timed
 TOKENS = 1024
+# free memory that a model needs to answer rows, in sizes of its weights
+ROOM = 1.5
 # how often each precision is timed at most, and the seconds after which it is not timed again
 TURNS, ENOUGH_S = 5, 1.0
 
@@ -73,6 +75,15 @@ def choose_device(wanted: str | None) -> torch.device:
             )
         torch.cuda.set_device(launch.local_rank)
     return torch.device(wanted)
+
+
+def with_room(device: torch.device, model_bytes: int) -> str:
+    """Return the device, or the CPU where it has no room for a whole model, of which it may have held a share so far."""
+    if device.type != "cuda":
+        return str(device)
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    return str(device) if free > ROOM * model_bytes else "cpu"
 
 
 def ceiling(device: torch.device, hidden: int, inner: int) -> Ceiling:

@@ -199,7 +199,8 @@ class Guard:
             TrainingError: a number in it is not finite; nothing of it may be saved.
             GoBack: the same, where the policy is to go back.
         """
-        names = not_finite(tensors)
+        # of a divided model each process sees its rows
+        names = sorted({name for each in here().gather(not_finite(tensors)) for name in each})
         if not names:
             return
         step = self.state.step

@@ -21,10 +21,10 @@ from septet.engine.dropout import DropoutClock
 from septet.engine.guard import Fault, Guard, unfit
 from septet.engine.mixture import again
 from septet.engine.optim import Optimizer
+from septet.engine.passes import Passes, Source, real
 from septet.engine.plan import Planner
 from septet.engine.ranks import here
 from septet.engine.state import TrainState
-from septet.engine.step import backward, group_weights
 from septet.engine.timing import Timer
 from septet.engine.unpad import Unpadder
 from septet.errors import out_of_memory
@@ -74,15 +74,6 @@ class Rates:
         return self.lr * schedule.factor(self.kind, step, self.total, self.warmup)
 
 
-class Source(Protocol):
-    """Yields what an update sees: its epoch and its micro-batches; `limit` says what one of these may hold from now on."""
-
-    @property
-    def planner(self) -> Planner: ...
-    def group(self, step: int) -> tuple[int, list[Batch]]: ...
-    def limit(self, micro_batch: int, token_budget: int) -> None: ...
-
-
 class States(Protocol):
     """What the frozen part of a model gave each example."""
 
@@ -120,7 +111,10 @@ class Examples:
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         epoch, draws = self.planner.group(step)
-        return epoch, [self.batch(micro, epoch) for micro in self.planner.micro_batches(draws)]
+        return epoch, [
+            self.batch(micro, epoch) if len(micro) else replace(self.batch(draws[:1], epoch), fills=True)
+            for micro in self.planner.micro_batches(draws)
+        ]
 
     def limit(self, micro_batch: int, token_budget: int) -> None:
         self.planner = replace(self.planner, micro_batch=micro_batch, token_budget=token_budget)
@@ -187,7 +181,7 @@ def train_steps(
     """
     guard = guard or Guard(Guarding(), state)
     timer = timer or Timer()
-    passes = _Passes(model, task, optimizer, source, state, clock, guard, timer)
+    passes = Passes(model, task, optimizer, source, state, clock, guard, timer)
     modes = learn_modes(model)
     if state.watch.micro_batch is not None and state.watch.token_budget is not None:
         source.limit(state.watch.micro_batch, state.watch.token_budget)
@@ -200,13 +194,13 @@ def train_steps(
         lr = rates.at(state.step) * state.watch.lr_scale
         made = _Made()
         try:
-            batches = passes.run(epoch, batches, made, state.loss_scale if scaled else 1.0)
+            batches, made.loss = passes.run(epoch, batches, state.loss_scale if scaled else 1.0)
             with timer("optimizer"):
                 _update(optimizer, state, rates, lr, made, guard, scaled, batches)
         except Fault as fault:
             optimizer.zero()
             guard.judge(fault)
-            made.skipped, made.fault = True, fault
+            made.skipped, made.fault, batches = True, fault, real(batches)
         except BaseException:
             optimizer.zero()  # a later run over the same objects must not begin with half a gradient
             raise
@@ -261,69 +255,6 @@ class _Made:
             None if fault is None else fault.what,
             [] if fault is None else fault.rows,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Passes:
-    """The forward and backward passes of a group: they leave its gradient in the masters, or nothing."""
-
-    model: Any
-    task: Any
-    optimizer: Optimizer
-    source: Source
-    state: TrainState
-    clock: DropoutClock
-    guard: Guard
-    timer: Timer
-
-    def run(self, epoch: int, batches: list[Batch], made: _Made, scale: float) -> list[Batch]:
-        """Return the micro-batches that were computed: smaller ones, where memory ran out."""
-        while True:
-            with self.timer("data"):
-                totals = group_weights(self.task, batches)
-            loss, fault, short = 0.0, None, False
-            try:
-                self.guard.admit(batches, totals, self.task)
-                loss = self._once(epoch, batches, totals, scale)
-            except Fault as found:
-                fault = found
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                short = True
-            # what one rank cannot compute is left out, or computed again, by all
-            told = here().gather([loss, fault and [fault.what, fault.kind], short])
-            if faults := [each for _, each, _ in told if each]:
-                raise fault or Fault(faults[0][0], [], faults[0][1])
-            if not any(each for _, _, each in told):
-                self.optimizer.masters.add_up_gradients(here())
-                made.loss = math.fsum(each for each, _, _ in told)
-                return batches
-            # here, because the handler's traceback holds the tensors of the pass that failed
-            self._drop()
-            self.guard.split(batches, self.source.planner.token_budget)
-            watch = self.state.watch
-            self.source.limit(watch.micro_batch or 1, watch.token_budget or 1)
-            epoch, batches = self.source.group(self.state.step)
-
-    def _once(self, epoch: int, batches: list[Batch], totals: dict[str, float], scale: float) -> float:
-        loss = torch.zeros((), dtype=torch.float64)
-        for batch in batches:
-            device = next(iter(batch.inputs.values())).device
-            self.clock.set(batch.rows, epoch, device, step=self.state.step)
-            with self.clock.layout(batch.layout), self.timer("backward"):
-                share = backward(self.model, self.task, batch, totals, scale=scale, timer=self.timer).cpu()
-            self.guard.see_loss(float(share), batch)
-            loss += share
-        return float(loss)
-
-    def _drop(self) -> None:
-        """Drop every gradient, also one that a pass left half way to its master."""
-        self.optimizer.zero()
-        for p in self.model.parameters():
-            p.grad = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def _update(

@@ -8,13 +8,17 @@ only for the token rows that the training set holds; no gradient ever reaches th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from septet.engine.parts import Cut, shape_of
 from septet.engine.ranks import Ranks
+from septet.tasks import Example
 
 # before the name of an embedding in a snapshot: the decay that its unused rows still wait for
 PENDING = "pending_decay."
@@ -34,6 +38,28 @@ def keep(
     return buffer.copy_(value)
 
 
+def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 0) -> dict[str, torch.Tensor]:
+    """Return the rows of the input embedding that training can touch, where the embedding learns and shares no weights.
+
+    The others get no gradient in any step, so AdamW changes them by weight decay alone, which has a closed form.
+
+    Args:
+        padding: the token that fills short rows; its row is looked up too, also where the embedding declares no `padding_idx`.
+    """
+    embedding = model.get_input_embeddings()
+    if embedding is None or not embedding.weight.requires_grad or not isinstance(embedding, torch.nn.Embedding):
+        return {}
+    shared = sum(p is embedding.weight for module in model.modules() for p in module.parameters(recurse=False))
+    if shared > 1:
+        return {}
+    name = next(name for name, p in model.named_parameters() if p is embedding.weight)
+    seen = np.unique(np.concatenate([np.asarray(e.inputs["input_ids"]) for e in examples]))
+    rows = np.union1d(seen, [padding, padding if embedding.padding_idx is None else embedding.padding_idx]).astype(
+        np.int64
+    )
+    return {name: torch.from_numpy(rows).to(embedding.weight.device)}
+
+
 class Masters:
     """The fp32 truth of every trainable tensor of a model.
 
@@ -43,6 +69,9 @@ class Masters:
         dtype: what the model computes in from now on. The masters are taken from the weights as they are before, and then every
             floating parameter is rounded to it; None leaves the parameters alone.
     """
+
+    # how tensors lie over the processes that a model is divided over (`engine/shard.py`); None: whole on each
+    cut: Cut | None = None
 
     def __init__(
         self, model: nn.Module, used_rows: dict[str, torch.Tensor] | None = None, dtype: torch.dtype | None = None
@@ -165,7 +194,18 @@ class Masters:
                 keep(into, name, self.tensors[name].detach())
         return into
 
-    def load_state(self, whole: dict[str, torch.Tensor]) -> None:
+    def norm_of_all(self, norm: torch.Tensor) -> torch.Tensor:
+        """Return the 2-norm of what all processes hold, given that of what this one holds: the same, as each holds everything."""
+        return norm
+
+    def own(self, saved: Mapping[str, torch.Tensor], key: str, name: str) -> torch.Tensor:
+        """Return what was saved for a parameter's numbers as this run keeps it: of a compact embedding the used rows."""
+        rows = self.used_rows.get(name)
+        if rows is None or shape_of(saved, key) != tuple(self.parameters[name].shape):
+            return saved[key]
+        return saved[key][rows.cpu()]
+
+    def load_state(self, whole: Mapping[str, torch.Tensor]) -> None:
         """Take the values that `state` or `snapshot` gave.
 
         Raises:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -53,9 +53,10 @@ class Optimizer:
         """Return the 2-norm of all gradients together, a scalar."""
         grads = [t.grad.reshape(-1) for t in self._tensors() if t.grad is not None]
         if grads[0].device.type != "cpu":
-            return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        # products take half the time of norms on a CPU
-        return torch.stack([torch.dot(grad, grad) for grad in grads]).sum().sqrt()
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        else:  # products take half the time of norms on a CPU
+            norm = torch.stack([torch.dot(grad, grad) for grad in grads]).sum().sqrt()
+        return self.masters.norm_of_all(norm)
 
     def step(self, lr: float, factor: float = 1.0) -> None:
         """Update masters and parameters with `factor` times the gradients that are there, then drop the gradients."""
@@ -87,7 +88,7 @@ class Optimizer:
                     found[f"{what}.{name}"] = torch.as_tensor(value)
         return found
 
-    def load_state(self, saved: dict[str, torch.Tensor]) -> None:
+    def load_state(self, saved: Mapping[str, torch.Tensor]) -> None:
         """Take the values that `state` gave; nothing saved means before the first step.
 
         Raises:
@@ -97,7 +98,7 @@ class Optimizer:
         for name in self.names:
             master = self.masters.tensors[name]
             state: dict[str, Any] = {
-                what: saved[f"{what}.{name}"].to(master.device)
+                what: self.masters.own(saved, f"{what}.{name}", name).to(master.device)
                 for what in self._kept_of(master)
                 if f"{what}.{name}" in saved
             }
@@ -107,7 +108,7 @@ class Optimizer:
             else:
                 self._inner_of(master).state.pop(master, None)
 
-    def _refuse_others(self, saved: dict[str, torch.Tensor]) -> None:
+    def _refuse_others(self, saved: Mapping[str, torch.Tensor]) -> None:
         mine = {f"{what}.{name}" for name in self.names for what in self._kept_of(self.masters.tensors[name])}
         if foreign := sorted(set(saved) - mine):
             raise RunError(

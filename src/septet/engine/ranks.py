@@ -26,6 +26,8 @@ from septet.recipe.train import seconds
 # numbers that are summed in one message; larger tensors go alone, as they lie
 BUCKET = 1 << 22
 POLL_S = 0.2
+# between two looks for what a thread of another process leaves; and what one that is at work is given once a process has failed
+HEAR_S, GRACE_S = 0.02, 10.0
 _ERROR = "error"
 
 
@@ -46,6 +48,7 @@ class Ranks:
         self.rank, self.world = self.launch.rank, self.launch.world
         self.store = store
         self._passed: dict[str, int] = {}
+        self._first: dict[str, Any] | None = None
 
     @property
     def lead(self) -> bool:
@@ -107,7 +110,7 @@ class Ranks:
     @contextlib.contextmanager
     def lead_first(self, what: str) -> Iterator[None]:
         """Let the leader do what stands within before the others do it; they wait as long as it takes."""
-        turn = self._passed[what] = self._passed.get(what, 0) + 1
+        turn = self.turn(what)
         if not self.lead:
             self._wait(f"{what} {turn}")
         yield
@@ -120,7 +123,65 @@ class Ranks:
                 raise RankError("The leading process has ended.")
             time.sleep(POLL_S)
 
+    @contextlib.contextmanager
+    def in_step(self, model: torch.nn.Module, fill: Callable[[], object]) -> Iterator[None]:
+        """Let all ranks make as many passes of a model that is divided over them; those that have fewer within `fill`, with one whose result nobody uses."""
+
+        def tell(*_: Any) -> None:
+            self.any(True)
+
+        handle = model.register_forward_pre_hook(tell)
+        try:
+            yield
+        finally:
+            handle.remove()
+        while self.any(False):
+            fill()
+
+    # ---- what threads tell each other, beside the messages of the main ones ----
+
+    def turn(self, what: str) -> int:
+        """Return how often this was asked for; the same on all ranks that do the same."""
+        self._passed[what] = self._passed.get(what, 0) + 1
+        return self._passed[what]
+
+    def tell(self, key: str, value: Any) -> None:
+        """Leave a JSON value for the other ranks."""
+        self.store.set(key, json.dumps(value))
+
+    def hear(self, key: str) -> Any:
+        """Return what another rank has left or leaves, waiting as long as no rank has failed.
+
+        Raises:
+            RankError: one has failed, and has not left it in the time that what was begun may take to end.
+        """
+        until = None
+        while not self.store.check([key]):
+            if until is None and self.store.check([_ERROR]):
+                until = time.monotonic() + GRACE_S
+            if until is not None and time.monotonic() > until:
+                raise RankError("Another process has ended.")
+            time.sleep(HEAR_S)
+        return json.loads(self.store.get(key))
+
     # ---- what goes wrong ----
+
+    @contextlib.contextmanager
+    def in_turn(self, what: str) -> Iterator[None]:
+        """Let threads of all ranks do a part each of one thing; leave it when all have, with what the first of them failed with."""
+        failed: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            failed = error
+        self.tell(f"{what} of rank {self.rank}", failed and _facts(failed))
+        try:
+            told = [self.hear(f"{what} of rank {rank}") for rank in range(self.world)]
+        except BaseException as error:
+            raise failed or error from None
+        first = next((rank for rank, facts in enumerate(told) if facts), None)
+        if first is not None:
+            raise failed if failed is not None and first == self.rank else _rebuilt(told[first])
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -132,22 +193,32 @@ class Ranks:
                 raise
             self._raise_first(error)
 
+    def warn(self, error: BaseException) -> dict[str, Any]:
+        """Tell the others that this process is about to end, and return what the first one said that is."""
+        if self.world == 1:
+            return {}
+        if self._first is None:
+            mine = _facts(self._told(error)) | {"rank": self.rank}
+            try:
+                self._first = json.loads(self.store.compare_set(_ERROR, "", json.dumps(mine)))
+            except Exception:  # the process that held the store is gone; what it said is lost with it
+                self._first = mine
+        return self._first or {}
+
     def _raise_first(self, error: BaseException) -> NoReturn:
-        told = error
+        told, first = self._told(error), self.warn(error)
+        if first["rank"] != self.rank:
+            raise _rebuilt(first) from error
+        raise told from (error if told is not error else None)
+
+    def _told(self, error: BaseException) -> BaseException:
         if _is_lost(error):
-            told = RankError(
+            return RankError(
                 "Another process of this run has ended or does not answer.",
                 where=f"noticed by rank {self.rank} of {self.world}",
                 hint=f"--resume; torchrun --max-restarts does it by itself; {WAIT_VARIABLE} says how long is waited",
             )
-        mine = _facts(told) | {"rank": self.rank}
-        try:
-            first = json.loads(self.store.compare_set(_ERROR, "", json.dumps(mine)))
-        except Exception:  # the process that held the store is gone; what it said is lost with it
-            first = mine
-        if first["rank"] != self.rank:
-            raise _rebuilt(first) from error
-        raise told from (error if told is not error else None)
+        return error
 
 
 _here: list[Ranks] = [Ranks()]

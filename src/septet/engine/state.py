@@ -1,7 +1,8 @@
 """What a run must remember to go on exactly: the state its caller owns, and checkpoints that are whole or absent.
 
 A checkpoint is a folder of safetensors and JSON, committed as `septet/durable.py` says. A reader takes the newest one, by its
-number, whose files all match; a damaged or unfinished one is named and passed over. `engine/writer.py` saves while training goes on.
+number, whose files all match; a damaged or unfinished one is named and passed over. `engine/writer.py` saves while training goes on. Where a model is
+divided over processes, each writes files of its own, and `engine/parts.py` reads them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from septet import durable
 from septet.durable import Bytes, Content, damage
+from septet.engine.parts import INDEX, Cut, Stored
 
 FORMAT = 2
 
@@ -90,8 +92,8 @@ class Checkpoint:
 
     path: Path
     state: TrainState
-    masters: dict[str, Any]
-    optimizer: dict[str, Any]
+    masters: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
     passed_over: list[str] = field(default_factory=list)
 
 
@@ -107,22 +109,35 @@ def save_best(folder: Path, masters: dict[str, Any], facts: dict[str, Any]) -> N
     durable.commit(best_folder(folder, facts["step"]), best_files(masters, facts))
 
 
-def checkpoint_files(state: TrainState, masters: Mapping[str, Any], optimizer: Mapping[str, Any]) -> dict[str, Content]:
-    """Return what a checkpoint's files will hold; the state as it is now, the tensors as they are when they are written."""
-    from septet.engine.tensors import Tensors
+def checkpoint_files(
+    state: TrainState, masters: Mapping[str, Any], optimizer: Mapping[str, Any], cut: Cut | None = None
+) -> dict[str, Content]:
+    """Return what a checkpoint's files will hold; the state as it is now, the tensors as they are when they are written.
 
-    return {
-        "masters.safetensors": Tensors(masters),
-        "optimizer.safetensors": Tensors(optimizer),
-        "state.json": _json({"format": FORMAT, **asdict(state)}),
-    }
+    Args:
+        cut: of a model that is divided over processes; what is returned is this process's part.
+    """
+    files = _tensor_files({"masters": masters, "optimizer": optimizer}, cut)
+    return files | _led({"state.json": _json({"format": FORMAT, **asdict(state)})}, cut)
 
 
-def best_files(masters: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Content]:
+def best_files(masters: Mapping[str, Any], facts: dict[str, Any], cut: Cut | None = None) -> dict[str, Content]:
     """Return what the files of the best weights will hold."""
+    return _tensor_files({"masters": masters}, cut) | _led({"state.json": _json({"format": FORMAT, **facts})}, cut)
+
+
+def _tensor_files(kinds: Mapping[str, Mapping[str, Any]], cut: Cut | None) -> dict[str, Content]:
     from septet.engine.tensors import Tensors
 
-    return {"masters.safetensors": Tensors(masters), "state.json": _json({"format": FORMAT, **facts})}
+    if cut is None:
+        return {f"{kind}.safetensors": Tensors(tensors) for kind, tensors in kinds.items()}
+    files: dict[str, Content] = {cut.share.file(kind): Tensors(cut.share.own(t)) for kind, t in kinds.items()}
+    return files | _led({INDEX: Bytes(cut.index(kinds))}, cut)
+
+
+def _led(files: dict[str, Content], cut: Cut | None) -> dict[str, Content]:
+    """Return the files that the leading process writes, if this is the one."""
+    return files if cut is None or cut.share.rank == 0 else {}
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
@@ -182,8 +197,8 @@ def load_latest(folder: Path, most: int | None = None) -> Checkpoint | None:
             return Checkpoint(
                 path,
                 _state(path),
-                _load_tensors(path / "masters.safetensors"),
-                _load_tensors(path / "optimizer.safetensors"),
+                Stored(path, "masters"),
+                Stored(path, "optimizer"),
                 passed,
             )
         passed.append(f"{path.name}: {fault}")
@@ -197,11 +212,11 @@ def newest_step(folder: Path) -> int:
     return max(map(durable.number, durable.committed(folder, "step")), default=0)
 
 
-def load_best(folder: Path, step: int) -> dict[str, Any] | None:
+def load_best(folder: Path, step: int) -> Mapping[str, Any] | None:
     """Return the weights of the best validation, or None when they are absent or damaged."""
     for path in durable.committed(folder, "best"):
         if durable.number(path) == step and damage(path) is None:
-            return _load_tensors(path / "masters.safetensors")
+            return Stored(path, "masters")
     return None
 
 
@@ -232,9 +247,3 @@ def _state(path: Path) -> TrainState:
 
 def _json(value: dict[str, Any]) -> Bytes:
     return Bytes(json.dumps(value, indent=2).encode())
-
-
-def _load_tensors(path: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return load_file(str(path))

@@ -2,15 +2,17 @@
 
 `Checkpoints.save` copies masters, moments and state into memory that is kept for it, and returns; a thread hashes, writes and syncs. At
 most one commit is under way: the next save waits for it. What goes wrong there is raised in the training thread, at its next
-`check`, `save` or `finish`, and never lost.
+`check`, `save` or `finish`, and never lost. Where a model is divided over processes, the writers of all of them make one folder together.
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from septet import durable
 from septet.engine import state as states
 from septet.engine.masters import PENDING, keep
 from septet.engine.optim import Optimizer
+from septet.engine.ranks import Ranks, here
 from septet.engine.state import TrainState
 from septet.run import Run
 
@@ -91,6 +94,7 @@ class Checkpoints:
         self.keep = keep
         self.keep_bests = keep_bests
         self.cost = Cost()
+        self._ranks = here()
         self._writer = Writer()
         self._masters: dict[str, torch.Tensor] = {}
         self._moments: dict[str, torch.Tensor] = {}
@@ -113,11 +117,12 @@ class Checkpoints:
         best = None
         if held.best and held.best["step"] == held.step:
             whole = {name: value for name, value in self._masters.items() if not name.startswith(PENDING)}
-            best = states.best_files(whole, held.best)
-        last = states.checkpoint_files(held, self._masters, self._moments)
+            best = states.best_files(whole, held.best, optimizer.masters.cut)
+        last = states.checkpoint_files(held, self._masters, self._moments, optimizer.masters.cut)
         need = sum(content.size for content in (*last.values(), *(best or {}).values()))
         durable.need_room(self.run.checkpoints, need)
-        self._writer.submit(lambda: self._commit(held, last, best, need))
+        commit = durable.commit if optimizer.masters.cut is None else self._commit_together
+        self._writer.submit(lambda: self._commit_all(held, last, best, need, commit))
         self.cost.blocked_s += time.perf_counter() - began
 
     def check(self) -> None:
@@ -132,20 +137,55 @@ class Checkpoints:
         """
         self._writer.finish()
 
-    def _commit(self, state: TrainState, last: Files, best: Files | None, need: int) -> None:
+    def _commit_together(self, final: Path, files: Files) -> None:
+        commit_together(self._ranks, final, files)
+
+    def _commit_all(
+        self, state: TrainState, last: Files, best: Files | None, need: int, commit: Callable[[Path, Files], object]
+    ) -> None:
         began = time.perf_counter()
         folder = self.run.checkpoints
         # a checkpoint counts on the lines up to its step, also when the power goes
         self.run.sync("steps.jsonl", "evaluations.jsonl")
         with durable.full_disk(folder, need):
             if best is not None:
-                durable.commit(states.best_folder(folder, state.step), best)
+                commit(states.best_folder(folder, state.step), best)
                 self.run.write_json("best.json", state.best)
-            durable.commit(states.checkpoint_folder(folder, state.step), last)
+            commit(states.checkpoint_folder(folder, state.step), last)
+        if self._ranks.lead:
+            self._forget(state)
+        self.cost.saves += 1
+        self.cost.bytes += need
+        self.cost.commit_s += time.perf_counter() - began
+
+    def _forget(self, state: TrainState) -> None:
+        """Delete what the checkpoint that is durable now makes superfluous."""
+        folder = self.run.checkpoints
         states.keep_last(folder, self.keep, newest=state.step)
         if state.best is not None:
             known = states.bests(folder) if self.keep_bests else []
             states.keep_best(folder, state.best["step"], *known)
-        self.cost.saves += 1
-        self.cost.bytes += need
-        self.cost.commit_s += time.perf_counter() - began
+
+
+def commit_together(ranks: Ranks, final: Path, files: Files) -> None:
+    """Commit a folder that every process writes files of its own into; it is durable on all of them when this returns.
+
+    Raises:
+        SeptetError: what any of them failed with; what was there before is as it was.
+        RankError: one of them has ended.
+    """
+    turn = f"commit {ranks.turn('commit')}"
+    try:
+        with ranks.in_turn(f"{turn} begun"):
+            if ranks.lead:
+                durable.begin(final)
+        with ranks.in_turn(f"{turn} written"):
+            written = {name: durable.write_file(durable.temporary(final) / name, file) for name, file in files.items()}
+            ranks.tell(f"{turn} files of rank {ranks.rank}", written)
+        with ranks.in_turn(f"{turn} published"):
+            if ranks.lead:
+                told = [ranks.hear(f"{turn} files of rank {rank}") for rank in range(ranks.world)]
+                durable.publish(final, {name: facts for each in told for name, facts in each.items()})
+    finally:
+        if ranks.lead:
+            shutil.rmtree(durable.temporary(final), ignore_errors=True)

@@ -44,6 +44,8 @@ class Predictor:
         self.clean = clean
         # times that memory ran out with larger batches
         self.halved = 0
+        # whether smaller ones may be tried: not in the middle of a pass that other processes make, too
+        self.halves = True
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None, code: Sequence[str] = ()) -> Predictor:
@@ -145,7 +147,7 @@ class Predictor:
             try:
                 return self._answer_within(encoded, ask, embed, max(1, budget >> self.halved), batched)
             except Exception as error:
-                if not out_of_memory(error):
+                if not out_of_memory(error) or not self.halves:
                     raise
             # here, because the handler's traceback holds the tensors of the batch that failed
             if budget >> self.halved <= least:

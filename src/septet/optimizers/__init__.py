@@ -19,12 +19,14 @@ class OptimizerPart(Protocol):
     Attributes:
         lr_scale: what a method's learning rate, found with AdamW, is multiplied with, where the recipe names none.
         why: the reason for `lr_scale`.
+        by_number: whether each number moves by its own gradients alone, so that processes can share a tensor.
         by_row: whether a row of a matrix that gets no gradient changes by weight decay alone, and changes no other row.
     """
 
     lr_scale: float
     why: str
     by_row: bool
+    by_number: bool
 
     def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> Optimizer:
         """Return the optimiser at work.

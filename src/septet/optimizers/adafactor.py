@@ -33,6 +33,7 @@ class Adafactor:
     lr_scale = 25.0
     why = "Adafactor multiplies the rate with the size of each tensor, in pre-trained matrices about 1/25"
     by_row = False  # squares are shared by columns, and the size is the whole tensor's
+    by_number = False
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()

@@ -26,6 +26,7 @@ class Adamw:
     lr_scale = 1.0
     why = "methods name rates for AdamW"
     by_row = True
+    by_number = True
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()

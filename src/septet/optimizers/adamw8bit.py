@@ -29,6 +29,7 @@ class Adamw8bit:
     lr_scale = 1.0
     why = "it follows AdamW"
     by_row = True
+    by_number = False  # averages share a scale in blocks of 256 numbers
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()

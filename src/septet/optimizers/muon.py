@@ -25,6 +25,7 @@ class Muon:
     lr_scale = 1.0
     why = "its updates are scaled to the size of AdamW's"
     by_row = True  # embeddings are AdamW's
+    by_number = False
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()

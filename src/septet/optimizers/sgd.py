@@ -34,6 +34,7 @@ class Sgd:
     lr_scale = 100.0
     why = "SGD does not divide by the gradient's size: rates that move weights as fast are far larger"
     by_row = True
+    by_number = True
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()

@@ -334,5 +334,6 @@ _NEEDLESS: dict[str, tuple[str, str]] = {
     "load_in_8bit": (_HF, "quantised training is not there yet"),
     "quantization_bit": (_LF, "quantised training is not there yet"),
     "push_to_hub": (_HF, "septet deploy DIR writes a folder that the hub takes as it is"),
-    "deepspeed": (_HF, "one machine is used; the engine splits updates itself"),
+    "deepspeed": (_HF, "train.shard=true divides the model over the processes of torchrun"),
+    "fsdp": (_HF, "train.shard=true divides the model over the processes of torchrun"),
 }

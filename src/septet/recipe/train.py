@@ -166,6 +166,13 @@ class Train(Block):
         change="the disk is small, or one epoch is run several times over the same rows",
         example=False,
     )
+    shard: bool = key(
+        False,
+        "Divide weights, gradients, masters and moments over the processes of torchrun; with one process there is nothing to divide.",
+        why="a model that fits is faster whole: what is divided is sent in each pass",
+        change="weights, masters and moments do not fit on one device",
+        example=True,
+    )
     threads: Count | None = key(
         None,
         "CPU threads; another number gives other rounding.",

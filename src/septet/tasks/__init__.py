@@ -49,7 +49,8 @@ class Example:
 class Batch:
     """Collated examples: `inputs` (B, T) tensors, `targets` (B,), `rows` row ids.
 
-    `layout` is the engine's: where each token belongs, once padding has been taken out of `inputs` (`engine/unpad.py`).
+    `layout` is the engine's: where each token belongs, once padding has been taken out of `inputs` (`engine/unpad.py`). So is `fills`: the batch only
+    lets a process make as many passes as the others, and teaches nothing.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -57,6 +58,7 @@ class Batch:
     rows: list[int]
     meta: list[dict[str, Any]]
     layout: Any = None
+    fills: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from septet.engine import loop
+from septet.engine import loop, passes
 from septet.engine.guard import TrainingError
 from septet.engine.state import TrainState
 from tiny import bench
@@ -21,7 +21,7 @@ def weights(b):
 def overflow_at(b, monkeypatch, steps):
     """Make the gradient of the n-th update infinite."""
     calls = iter(range(10**6))
-    real = loop.backward
+    real = passes.backward
 
     def planted(model, task, batch, totals, *, scale=1.0, **options):
         value = real(model, task, batch, totals, scale=scale, **options)
@@ -29,7 +29,7 @@ def overflow_at(b, monkeypatch, steps):
             next(p for p in model.parameters() if p.grad is not None).grad.fill_(float("inf"))
         return value
 
-    monkeypatch.setattr(loop, "backward", planted)
+    monkeypatch.setattr(passes, "backward", planted)
 
 
 def run(b, state, total, *, scaled=True, **changes):

@@ -165,7 +165,7 @@ def test_it_is_taken_where_masters_lie_apart_and_a_compiler_works(
 ):
     monkeypatch.setattr(compiled, "no_compiler", lambda: compiler)
     monkeypatch.setattr("septet.engine.muon.hidden_matrices", lambda model: {"out.weight"})
-    train = SimpleNamespace(precision=precision, compile=compiles, weight_decay=0.1)
+    train = SimpleNamespace(precision=precision, compile=compiles, weight_decay=0.1, shard=False)
     setup = SimpleNamespace(
         recipe=SimpleNamespace(train=train, optimizer=chosen_block("optimizer", name)(name=name, **OPTIONS)),
         task=SimpleNamespace(draws=True),
