@@ -85,9 +85,16 @@ def test_a_model_without_such_layers_is_told():
     assert (finding.slug, finding.level) == ("nothing-recomputed", "warning")
 
 
-@pytest.mark.parametrize("kind", kinds.TEXTS)
+RUNS = {
+    "classify, full": kinds.augmented,
+    "classify, layers": lambda folder: small.recipe(folder, method={"name": "layers", "count": 1}),
+    **kinds.TEXTS,
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
 def test_a_run_ends_in_the_same_bytes(tmp_path, kind):
-    source = kinds.TEXTS[kind](tmp_path)
+    source = RUNS[kind](tmp_path)
     for again in (False, True):
         source["train"] |= {"epochs": 1, "activation_checkpointing": again}
         train(*small.begin(source, tmp_path / str(again)))
