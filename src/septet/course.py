@@ -16,7 +16,6 @@ from typing import Any
 from septet.engine import rollback
 from septet.engine import state as states
 from septet.engine.breakdown import Breakdown
-from septet.engine.device import flops_per_token
 from septet.engine.forecast import Forecast
 from septet.engine.guard import GoBack, Guard, row_name
 from septet.engine.loop import Step, train_steps
@@ -76,7 +75,7 @@ class Course:
         self.forecast = Forecast(
             setup.planner, setup.total, self.every, self.train.save_steps, estimate=estimated(run) or {}
         )
-        self.flops = flops_per_token(setup.model)[1] if setup.states is None else setup.states.flops_per_token
+        self.flops = setup.flops_per_token
 
     def profile(self) -> None:
         """Look closely at where the updates to come spend their time."""

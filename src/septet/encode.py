@@ -12,12 +12,14 @@ import numpy as np
 
 from septet import registry
 from septet.augment import augment, varied
+from septet.baselines import check_reads
 from septet.data.schema import derived
 from septet.data.store import Prepared, fingerprint
 from septet.engine.mixture import Mixture
 from septet.engine.versions import Versions
 from septet.errors import DataError, RecipeError
 from septet.inputs.chat import Chat
+from septet.inputs.image import FILE, Image
 from septet.metrics import LIMITS_HINT, needs_limits
 from septet.mixing import Mix
 from septet.model import load, scratch
@@ -75,6 +77,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     """
     rows = prepared.rows("train")
     recipe = _located(recipe, prepared)
+    _check_baselines(recipe)
     shape = scratch.shape_of(recipe.model) if recipe.model.architecture else load.check_folder(folder)
     task = _task(recipe, shape).learn(rows)
     _check_limits(recipe, task)
@@ -84,7 +87,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     # a new model's padding is the tokenizer's, and its positions may begin behind it
     task = task.suited(config, recipe.folder)
     listen("progress", what="encode", done=0, total=len(rows))
-    _check_length(recipe, config)
+    _check_length(recipe, task, config)
     if task.cuts:
         task = task.learn(rows, max_length=recipe.model.max_length)
     found = task.encode(rows, processor)
@@ -92,9 +95,10 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     if not examples:
         raise _nothing_to_learn(task, rows, processor)
     mix = Mix.of(recipe, prepared, rows)
-    recipe = recipe.filled(_from_data(recipe, config, examples, mix.draws_per_epoch) | task.derive(examples))
+    lengths = _from_lengths(config, examples) if task.input.varies else {}
+    recipe = recipe.filled(lengths | _from_rows(recipe, mix.draws_per_epoch) | task.derive(examples))
     task = _task(recipe, config).learn(rows, max_length=recipe.model.max_length)
-    found = _shorten(task, processor, rows, found)
+    found = _shorten(task, processor, rows, found) if task.input.varies else found
     train = [example for each in found for example in each]
     if not train:
         raise _nothing_to_learn(task, rows, processor)
@@ -133,6 +137,12 @@ def folder_of(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> 
         DataError: there are too few texts to learn it from.
     """
     wanted = recipe.model.vocabulary
+    side = getattr(recipe.task, "size", None)
+    if recipe.model.architecture is not None and prepared.schema.pictures:
+        folder = prepared.path / f"pixels-{side}"
+        if not (folder / FILE).is_file():
+            Image(side).make(folder)
+        return folder
     if wanted is None:
         return load.base_folder(recipe)
     task = _task(_located(recipe, prepared), scratch.shape_of(recipe.model))
@@ -196,8 +206,24 @@ def _check_limits(recipe: Recipe, task: Any) -> None:
             raise RecipeError(f"{name} asks for {asked[0]}, and no column states the limits.", hint=LIMITS_HINT)
 
 
-def _check_length(recipe: Recipe, config: dict[str, Any]) -> None:
-    """Refuse rows longer than the model has positions for."""
+def _check_baselines(recipe: Recipe) -> None:
+    """Refuse baselines of texts where rows are pictures: they would fail, or say nothing, after the training."""
+    if getattr(recipe.task, "image", None) is not None:
+        check_reads(recipe.evaluate.baselines or [])
+
+
+def _check_length(recipe: Recipe, task: Any, config: dict[str, Any]) -> None:
+    """Refuse rows longer than the model has positions for, and a limit of what has no length."""
+    if not task.input.varies:
+        for key, given in (
+            ("model.max_length", recipe.model.max_length),
+            ("train.pad", recipe.train.pad == "max_length"),
+        ):
+            if given:
+                raise RecipeError(
+                    f"{key} would be ignored: pictures have one size.", hint=f"remove {key}; task.size scales them"
+                )
+        return
     wanted, limit = recipe.model.max_length, most_tokens(config)
     if wanted is not None and limit is not None and wanted > limit:
         raise RecipeError(
@@ -215,30 +241,30 @@ def _from_task(task: Any) -> dict[str, tuple[Any, str]]:
     }
 
 
-def _from_data(
-    recipe: Recipe, config: dict[str, Any], examples: list[Example], rows: int
-) -> dict[str, tuple[Any, str]]:
-    """Return what the examples of train say of the recipe's open values: dotted path -> value and reason.
-
-    Args:
-        rows: that an epoch shows.
-    """
+def _from_lengths(config: dict[str, Any], examples: list[Example]) -> dict[str, tuple[Any, str]]:
+    """Return what the lengths of train say of the recipe's open values: dotted path -> value and reason."""
     sizes = [longest(example) for example in examples]
     limit = most_tokens(config) or ENCODE_LIMIT
     most, p99 = max(sizes), int(np.percentile(sizes, 99))
     wanted = most if most <= 2 * p99 else p99
     length = min(limit, max(8, -(-wanted // 8) * 8))
     share = sum(size > length for size in sizes) / len(sizes)
-    batch = 16 if rows < 2000 else 32
-    updates = -(-rows // batch)
-    weighed = " by their weights" if recipe.data.weights or recipe.data.balance.on else ""
-    epochs = int(np.clip(round(600 / updates), 3, 10))
     return {
         "model.max_length": (
             length,
             f"the longest training row has {most} tokens, 99 % have at most {p99}; {f'{share:.2%} are' if share else 'none is'} cut"
             + (f" (the model's limit is {limit})" if length == limit else ""),
-        ),
+        )
+    }
+
+
+def _from_rows(recipe: Recipe, rows: int) -> dict[str, tuple[Any, str]]:
+    """Return what the number of rows that an epoch shows says of the recipe's open values: dotted path -> value and reason."""
+    batch = 16 if rows < 2000 else 32
+    updates = -(-rows // batch)
+    weighed = " by their weights" if recipe.data.weights or recipe.data.balance.on else ""
+    epochs = int(np.clip(round(600 / updates), 3, 10))
+    return {
         "train.batch": (batch, f"{rows:,} training rows{weighed}: {updates:,} updates an epoch"),
         "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
     }

@@ -294,6 +294,7 @@ def run_all(
     The server is started for real on a free loopback port, answers held-out rows, and is stopped; `monitor` then looks at those requests.
     """
     from septet.check import check as checking
+    from septet.data.store import Prepared
     from septet.deploy import deploy as deploying
     from septet.evaluate import evaluate as evaluating
     from septet.monitor import monitor as monitoring
@@ -322,6 +323,9 @@ def run_all(
     journey.stages["deploy"] = deploying(opened, listen=listen)
     if not answers_rows(opened):
         listen("note", text="this task answers no rows yet: there is nothing to serve or to watch")
+        return journey
+    if Prepared.of(opened).schema.pictures:
+        listen("note", text="the server reads texts: pictures are answered by septet predict")
         return journey
     listen("stage", name="serve")
     journey.stages["serve"] = Served(smoke(opened, _smoke_rows(opened)))

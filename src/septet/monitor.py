@@ -16,6 +16,7 @@ import numpy as np
 
 from septet.durable import write_atomic
 from septet.errors import DataError, UsageError
+from septet.inputs import require_texts
 from septet.progress import Listen, quiet
 from septet.report import Finding, Report
 
@@ -154,6 +155,7 @@ def _answered(
     from septet.server.log import row_hash
 
     predictor = Predictor.load(model, device, code)
+    require_texts(predictor.task, "septet monitor")
     rows = source_rows(str(path), list(predictor.task.texts))
     rows = rows[-min(limits.window or MAX_ROWS, MAX_ROWS) :]
     if not rows:

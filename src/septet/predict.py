@@ -13,18 +13,23 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from septet.data.files import LONGEST_LINE
+from septet.data import pictures
+from septet.data.files import LONGEST_LINE, in_archive
+from septet.data.picture import ENDINGS, Unreadable, read_whole
+from septet.data.read import read
+from septet.data.table import Part, Table, require_columns
 from septet.data.write import Writer, open_writer
 from septet.errors import DataError, UsageError
 from septet.progress import Listen, quiet
 
 CHUNK = 1024
 STDIN = "-"
+ADDRESS = "\0address"  # of a row's picture, beside its columns, until it is asked
 ADDED = {"choices": ("label", "score", "flag"), "texts": ("answer", "flag")}
 
 
@@ -126,7 +131,7 @@ def predict(
 
     _check_out(source, out)
     model = predictor or Predictor.load(folder, device, code)
-    rows, columns, total = _rows(source, list(model.task.texts), listen=listen)
+    rows, columns, total = _rows(source, model.task, listen=listen)
     names = _added(columns, ADDED[model.task.answers_with], scores=scores)
     found = Predicted(columns=list(names.values()), out=Path(out) if isinstance(out, (str, Path)) else None)
     started = time.perf_counter()
@@ -142,12 +147,19 @@ def predict(
 
 def source_rows(source: Any, texts: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of a source with the model's text columns only, ready to be answered."""
-    rows, _, _ = _rows(source, list(texts))
+    rows, _, _ = _texts(source, list(texts))
     return [{column: _as_text(row.get(column)) for column in texts} for row in rows]
 
 
 def _asked(row: dict[str, Any], task: Any) -> tuple[Any, str]:
     """Return a row with the model's columns only, ready to be answered, or None and why it cannot be."""
+    if not task.input.varies:
+        address = row.pop(ADDRESS)
+        try:
+            read_whole(address)
+        except Unreadable as error:
+            return None, str(error)
+        return {task.texts[0]: address}, ""
     if task.answers_with == "choices":
         return {column: _as_text(row.get(column)) for column in task.texts}, ""
     try:
@@ -247,7 +259,37 @@ def _check_out(source: Any, out: Any) -> None:
 # ---- reading ----
 
 
-def _rows(
+def _rows(source: Any, task: Any, *, listen: Listen = quiet) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
+    """Return the rows, the names of their columns, and their number where it is known; pictures as their paths."""
+    if task.input.varies:
+        return _texts(source, list(task.texts), listen=listen)
+    (column,) = task.texts
+    table = _pictures(source, column)
+    for found in table.findings:
+        listen("finding", finding=found)
+    names = list(table.columns)
+    table.columns[ADDRESS] = pictures.addresses(table, column)
+    return table.rows(), names, len(table)
+
+
+def _pictures(source: Any, column: str) -> Table:
+    """Return the table of one picture, of a folder of them, or of a table that names them."""
+    if source == STDIN if isinstance(source, str) else hasattr(source, "readline"):
+        raise UsageError(
+            "Pictures are not read from standard input.", hint="a picture, a folder, or a table with paths"
+        )
+    path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
+    if path is not None and path.suffix.lower() in ENDINGS and (path.is_file() or in_archive(path)):
+        return Table({column: [str(source)]}, [Part("picture", 0)])
+    if path is not None and pictures.is_folder(path):
+        table = pictures.folder(path, labelled=False)
+        return replace(table, columns={column: table.columns[pictures.IMAGE]})
+    table = read(source)
+    require_columns(list(table.columns), {column: "which the model reads"}, where=table.name)
+    return table
+
+
+def _texts(
     source: Any, texts: list[str], *, listen: Listen = quiet
 ) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
     """Return the rows, the names of their columns, and their number where it is known."""
@@ -255,9 +297,6 @@ def _rows(
         return _lines(_stdin() if isinstance(source, str) else source, texts, where="standard input")
     if isinstance(source, (str, Path)) and _is_plain_text(Path(source), texts):
         return _lines(io.BytesIO(Path(source).read_bytes()), texts, where=str(source))
-    from septet.data.read import read
-    from septet.data.table import require_columns
-
     table = read(source)
     for found in table.findings:
         listen("finding", finding=found)

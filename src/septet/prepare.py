@@ -27,7 +27,7 @@ used again and neither a raw file nor the test split is opened. Balancing (`mixi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,12 @@ from septet.augment import augment
 from septet.data import alike, annotators, audit, chronology, expect, giveaway, repeats, store
 from septet.data.ask import check_ignored, facts_of, locate, schema_of, task_of
 from septet.data.benchmarks import Benchmark, look_for_benchmarks, read_benchmarks
+from septet.data.cleaning.labels import settle_variants
 from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
 from septet.data.corrections import correct, ids_as_read
 from septet.data.draft import Draft, check_allowed
 from septet.data.ledger import Ledger
+from septet.data.pictures import Pictures
 from septet.data.profile import profile, survey
 from septet.data.rows import row_ids
 from septet.data.sample import draw, draw_labels, draw_path
@@ -181,6 +183,7 @@ def _read(
     splits, stamps, located, told, surveys, telling = {}, [], {}, {}, {}, []
     of: dict[str, np.ndarray] = {}
     votes: dict[str, Any] = {}
+    seen: Pictures | None = None
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
         table = source.load(recipe, schema)
@@ -193,6 +196,8 @@ def _read(
             votes[source.split] = annotators.settle(table, recipe.data.annotations, schema)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
         told[source.split] = replace(table, columns={})
+        if table.pictures is not None:
+            seen = table.pictures if seen is None else seen.with_(table.pictures)
         used = [*schema.columns, *(recipe.data.annotations or ())]
         surveys[source.split] = survey(table, used)
         if source.split == "train" and schema.classes:
@@ -201,7 +206,7 @@ def _read(
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
         ]
     assert schema is not None
-    draft = Draft(splits, schema, recipe.data.allow)
+    draft = Draft(splits, schema, recipe.data.allow, pictures=seen)
     for split, rows in splits.items():
         draft.ledger[split].read = len(rows)
         book_unread(draft, split, told[split].unread)
@@ -240,10 +245,11 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, 
         "labels": list(labels),
         "ledger": draft.ledger.to_json(),
         "findings": draft.report.to_json(),
-        "profile": profile(draft.splits, schema, raw.surveys),
+        "profile": profile(draft.splits, schema, raw.surveys, draft.pictures),
         **({"lines": lines} if lines else {}),
     }
-    return store.write(root, name, splits=draft.splits, schema=schema, facts=facts, sources=sources)
+    written = {"splits": draft.splits, "schema": schema, "facts": facts, "sources": sources}
+    return store.write(root, name, **written, pictures=draft.pictures)
 
 
 def _book_sources(draft: Draft, paths: list[str], read: np.ndarray) -> list[int] | None:
@@ -277,11 +283,7 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     if data.corrections is not None:
         correct(draft, raw.corrections, ids, labels=_listed(recipe))
     annotators.drop_tied(draft)
-    lines = clean(draft, data.clean, listed=_listed(recipe)).lines
-    drop_unusable(draft, raw.task)
-    drop_by_length(draft, data.clean)
-    drop_by_language(draft, data.clean)
-    audit.check_repeated_text(draft)
+    lines = _clean(draft, raw.task, data.clean, listed=_listed(recipe))
     repeats.drop_duplicates(draft, data.duplicates)
     if schema.classes:
         repeats.settle_conflicts(draft, data.conflicts)
@@ -289,10 +291,12 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
     look_for_benchmarks(draft, raw.benchmarks, data.contamination, threshold=data.near.threshold)
-    if schema.classes:
+    if schema.classes and not schema.pictures:
         giveaway.look_for_marks(draft)
     alone = cut if data.overlap == "drop" else ()
-    near = alike.look_alike(draft, data.near, cut=alone, by_meaning=finder(recipe, listen))
+    near = None
+    if not schema.pictures:
+        near = alike.look_alike(draft, data.near, cut=alone, by_meaning=finder(recipe, listen))
     near = _cut(draft, data.split, near)
     if data.doubtful.policy != "off" or sheet is not None:
         doubts = doubt.look(draft, recipe, alike=near, listen=listen)
@@ -311,6 +315,20 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     draft.ledger.check()
     expect.check_expected(draft, data.expect)
     return sorted(lines)
+
+
+def _clean(draft: Draft, task: Any, options: Any, *, listed: Sequence[str] | None) -> Collection[str]:
+    """Clean labels and texts, and drop rows that are of no use; return the repeated lines that were taken out."""
+    if draft.schema.pictures:
+        settle_variants(draft, options.labels, listed)
+        drop_unusable(draft, task)
+        return ()
+    lines = clean(draft, options, listed=listed).lines
+    drop_unusable(draft, task)
+    drop_by_length(draft, options)
+    drop_by_language(draft, options)
+    audit.check_repeated_text(draft)
+    return lines
 
 
 def _listed(recipe: Any) -> list[str] | None:

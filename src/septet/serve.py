@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from septet.errors import CheckError, MissingExtraError, ResourceError, UsageError, explain_foreign
+from septet.inputs import require_texts
 from septet.progress import Listen, quiet
 from septet.run import Run
 from septet.server.identity import model_name
@@ -59,7 +60,10 @@ def serve(
         UsageError: no model there, the port is taken, or the host needs a token.
         ModelError: the artifact is damaged.
     """
+    from septet.model.artifact import model_folder, read_task
+
     folder = folder_of(folder)
+    require_texts(read_task(model_folder(folder), code), "septet serve")
     settings = settings_of(folder, host=host, port=port, log=log, log_text=log_text)
 
     def told(url: str) -> None:

@@ -6,6 +6,7 @@ the result, `train` goes on from it; a resumed run finds every value in its reso
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from septet import registry
+from septet import pictured, registry
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
 from septet.engine import compiled, dropout
@@ -33,7 +34,7 @@ from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
 from septet.errors import SeptetError
 from septet.methods import writes
-from septet.model import last_token, load, scratch
+from septet.model import fresh, last_token, load, scratch
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Finding, Report
@@ -70,6 +71,15 @@ class Setup:
         """Updates of the whole run."""
         return _updates(self.recipe, self.planner)
 
+    @property
+    def flops_per_token(self) -> float:
+        """Matrix-product operations of a token, forward and backward; of a patch of a picture."""
+        if self.states is not None:
+            return self.states.flops_per_token
+        if self.task.input.varies:
+            return devices.flops_per_token(self.model)[1]
+        return pictured.flops_per_patch(self.model, self.task, self.train, self.processor)
+
     def rates(self) -> Rates:
         train = self.recipe.train
         return Rates(train.lr or 0.0, train.schedule, warmup_steps(train.warmup, self.total), self.total, train.clip)
@@ -93,7 +103,8 @@ class Setup:
         part = registry.part("optimizer", chosen.name)(chosen)
         # what a task draws may be any token
         whole = self.task.draws or not part.by_row
-        used = {} if whole else used_embedding_rows(self.model, self.train, self.processor.pad_token_id or 0)
+        padding = getattr(self.processor, "pad_token_id", None) or 0
+        used = {} if whole else used_embedding_rows(self.model, self.train, padding)
         dtype = devices.DTYPES[train.precision or "fp32"]
         if divides(recipe):
             from septet.engine.shard import divide
@@ -103,7 +114,9 @@ class Setup:
             masters = Masters(self.model, used, dtype)
         groups = self.method.param_groups(self.model, train.weight_decay)
         rounds = train.precision not in (None, "fp32") and self.device.type == "cpu"
-        compiles = bool(train.compile) and rounds and masters.cut is None and not compiled.no_compiler()
+        # compiled, it takes no master that is its own parameter, as those of batch norms are
+        apart = rounds and masters.cut is None and not masters.statistics
+        compiles = bool(train.compile) and apart and not compiled.no_compiler()
         optimizer = part.over(masters, groups, model=self.model, compiled=compiles)
         # sums over ranks are of fp32
         masters.holds = masters.holds and here().world == 1
@@ -129,18 +142,22 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe = recipe.filled(_from_machine(device, ceiling))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, recipe, hidden, ceiling))
-    loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor)
+    loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor, train)
     findings.add(*told, _not_finite(model))
     recipe = _placed(recipe, model, device, findings)
     findings.stop_on_blockers()
-    dropout.count_calls(model, clock)
-    shortcut = first_token_only(model, clock, len(processor))
-    # the head reads each row's first token, or every token of a row that all layers see whole
-    suits = shortcut is not None or (writes(model) and sees_whole(model, max(e.size for e in train)))
-    can_unpad = suits and counted and recipe.train.pad != "max_length"
-    without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
-    findings.add(*task.findings(model))
-    findings.add(*last_token.findings(loaded, processor, train))
+    asked = None if task.input.varies else pictured.asked(task, train, processor, device)
+    dropout.count_calls(model, clock, asked)
+    shortcut = without_padding = None
+    if asked is None:
+        shortcut = first_token_only(model, clock, len(processor))
+        # the head reads each row's first token, or every token of a row that all layers see whole
+        suits = shortcut is not None or (writes(model) and sees_whole(model, max(e.size for e in train)))
+        can_unpad = suits and counted and recipe.train.pad != "max_length"
+        without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
+        findings.add(*last_token.findings(loaded, processor, train))
+    recipe, known = pictured.settle_statistics(recipe, model, task, train, processor)
+    findings.add(*known, *task.findings(model))
     setup = Setup(
         recipe=recipe,
         prepared=prepared,
@@ -209,13 +226,16 @@ def _compile(setup: Setup) -> None:
 
 
 def _built(
-    recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any
+    recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any, train: Sequence[Example]
 ) -> tuple[load.Loaded, Any, dropout.DropoutClock, Report, bool]:
     """Return what `build` does, the clock of its dropout, and whether attention's probabilities are dropped by row."""
     counted = recipe.model.attention == "eager"
     loaded, model, findings = build(recipe, task, method, folder, processor)
     clock = dropout.install(model, recipe.train.seed)
-    if counted and not attends_alike(model):
+    asked = None if task.input.varies else pictured.asked(task, train, processor, torch.device("cpu"))
+    if asked is not None:
+        pictured.check_takes(model, asked, folder)
+    if counted and not attends_alike(model, asked):
         counted = False
         loaded, model, findings = build(recipe, task, method, folder, processor, counted=False)
         clock = dropout.install(model, recipe.train.seed)
@@ -261,7 +281,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # adapters begin from random values too
         model = method.attach(loaded.model)
-    findings.add(_new_everywhere(recipe, model) if recipe.model.architecture else _fresh(loaded))
+    findings.add(fresh.new_everywhere(recipe, model) if recipe.model.architecture else fresh.some_new(loaded))
     return loaded, model, findings
 
 
@@ -341,19 +361,6 @@ def _from_method(method: Any, recipe: Recipe, hidden: int, ceiling: devices.Ceil
     return filled
 
 
-def _fresh(loaded: load.Loaded) -> Finding:
-    names = loaded.fresh
-    return Finding(
-        "tensors-new",
-        "note",
-        f"{len(names)} tensors are not in the checkpoint and start from random values: {', '.join(names)}."
-        if names
-        else "Every tensor comes from the checkpoint.",
-        "expected for the head; nothing else may be new",
-        {"fresh": names, "unused": loaded.unused},
-    )
-
-
 def _not_finite(model: Any) -> Finding | None:
     tensors = dict(model.named_parameters())
     bad = not_finite(tensors)
@@ -365,21 +372,6 @@ def _not_finite(model: Any) -> Finding | None:
         f"{len(bad)} of {len(tensors)} tensors of the model hold numbers that are not finite: {', '.join(bad[:3])}{' …' if len(bad) > 3 else ''}.",
         "another checkpoint, or this one saved again: it is damaged, or its training diverged",
         {"tensors": bad},
-    )
-
-
-def _new_everywhere(recipe: Recipe, model: Any) -> Finding:
-    numbers = sum(p.numel() for p in model.parameters())
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    told = f"All weights are new: {recipe.model.architecture} with {numbers:,} parameters, drawn from train.seed={recipe.train.seed}."
-    if not frozen:
-        return Finding("tensors-new", "note", told, "a checkpoint in model.name knows a language already")
-    return Finding(
-        "tensors-new",
-        "warning",
-        f"{told} Method {recipe.method.name} keeps {frozen / numbers:.0%} of them as they were drawn.",
-        "method: full",
-        {"frozen": frozen},
     )
 
 

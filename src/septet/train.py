@@ -334,7 +334,7 @@ def write_model(run: Run, setup: Setup, weights: Mapping[str, Any], text: str) -
     # built anew: what is frozen comes from the checkpoint as it is, not rounded to what the run computed in
     _, model, _ = build(setup.recipe, setup.task, setup.method, setup.base.folder, setup.processor)
     with torch.no_grad():
-        parameters = dict(model.named_parameters())
+        parameters = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         for name, value in weights.items():
             parameters[name].copy_(value)
     adapter_folder = run.path / ".adapter.tmp"

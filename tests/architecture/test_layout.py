@@ -49,6 +49,7 @@ LAYERS = [
         "meaning",
         "rehearse",
         "review",
+        "pictured",
         "resume",
         "selftest",
         "timetable",

@@ -48,6 +48,8 @@ def small(path: Path) -> list[str]:
     if not data.files("train")[0].endswith((".txt", ".txt.xz")):
         options = [option for option in options if not option.startswith("data.documents")]
     options += unjudged(recipe)
+    if getattr(recipe.task, "image", None) is not None:  # pictures have no length
+        options = [option for option in options if not option.startswith("model.max_length")]
     if recipe.model.vocabulary is not None:
         options += [*TINY, "model.vocabulary.size=400"]
     if not elsewhere(recipe):

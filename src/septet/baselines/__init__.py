@@ -71,6 +71,7 @@ class Baseline(Protocol):
     """The contract of a baseline that chooses labels: the class is named after its file."""
 
     answers: ClassVar[Kind]  # "choices"
+    reads_texts: ClassVar[bool] = True  # False of one that looks at labels alone, and so serves pictures too
     facts: dict[str, Any]
 
     def __init__(self, options: Options): ...
@@ -115,6 +116,22 @@ def check_kind(names: Sequence[str], kind: Kind) -> None:
             where="evaluate.baselines",
             received=", ".join(wrong),
             hint=f"evaluate.baselines=[{', '.join(of(kind))}]",
+        )
+
+
+def check_reads(names: Sequence[str]) -> None:
+    """Refuse baselines that read texts, for rows that are none.
+
+    Raises:
+        UsageError: one of them does.
+    """
+    wrong = [name for name in names if getattr(registry.part("baseline", name), "reads_texts", True)]
+    if wrong:
+        raise UsageError(
+            "The rows are pictures, and this baseline reads texts.",
+            where="evaluate.baselines",
+            received=", ".join(wrong),
+            hint="evaluate.baselines=[majority]",
         )
 
 

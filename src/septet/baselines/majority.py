@@ -13,6 +13,7 @@ class Majority:
     """What a model that reads nothing would answer."""
 
     answers: ClassVar[Kind] = "choices"
+    reads_texts: ClassVar[bool] = False
 
     def __init__(self, options: Options):
         self.options = options

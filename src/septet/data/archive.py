@@ -67,8 +67,7 @@ def tables(
         RecipeError: its tables are of several splits.
         UsageError: there is no such file in it.
     """
-    members = list(_zipped(raw, name) if raw.startswith((_ZIP, _EMPTY_ZIP)) else _tarred(raw, name))
-    _check_names([member.name for member in members], name)
+    members = _members(raw, name)
     if only is not None:
         found = [member for member in members if member.name.removeprefix("./") == only]
         if not found:
@@ -81,7 +80,7 @@ def tables(
             )
         _check_size(found, raw, name)
         return found, None
-    found = sorted((m for m in members if not _hidden(m.name) and is_table(m.name, plain=plain)), key=lambda m: m.name)
+    found = sorted((m for m in members if not hidden(m.name) and is_table(m.name, plain=plain)), key=lambda m: m.name)
     if not found:
         raise DataError(
             f"The archive holds no table ({KINDS}{', txt' if plain else ''}; .gz, .xz and .zst too).",
@@ -91,6 +90,23 @@ def tables(
     check_splits([member.name for member in found], name)
     _check_size(found, raw, name)
     return found, _left_out([m.name for m in members], [m.name for m in found], name)
+
+
+def members(raw: bytes, name: str) -> list[Member]:
+    """Return all files of an archive.
+
+    Raises:
+        DataError: it is damaged, or holds something that is refused.
+    """
+    found = _members(raw, name)
+    _check_size(found, raw, name)
+    return found
+
+
+def _members(raw: bytes, name: str) -> list[Member]:
+    found = list(_zipped(raw, name) if raw.startswith((_ZIP, _EMPTY_ZIP)) else _tarred(raw, name))
+    _check_names([member.name for member in found], name)
+    return found
 
 
 def _zipped(raw: bytes, name: str) -> Iterator[Member]:
@@ -172,7 +188,7 @@ def _check_end(raw: bytes, offset: int, name: str) -> None:
 def _check_count(count: int, name: str) -> None:
     if count > MOST_MEMBERS:
         raise DataError(
-            f"The archive holds more than {MOST_MEMBERS:,} files; that is no archive of tables.",
+            f"The archive holds more than {MOST_MEMBERS:,} files; that is no archive of data.",
             where=name,
             hint="unpack the tables yourself if you trust it",
         )
@@ -195,21 +211,22 @@ def _check_size(members: Sequence[Member], raw: bytes, name: str) -> None:
     size = sum(member.size for member in members)
     if size > max(FREE_BYTES, RATIO * len(raw)):
         raise DataError(
-            f"The archive unpacks to more than {RATIO} times its size; that is no real text.",
+            f"The archive unpacks to more than {RATIO} times its size; that is no real data.",
             where=name,
             received=amount(size),
             hint="unpack it yourself if you trust it",
         )
     if size > MOST_BYTES:
         raise DataError(
-            f"The tables of the archive are more than {amount(MOST_BYTES)}.",
+            f"What is read of the archive is more than {amount(MOST_BYTES)}.",
             where=name,
             received=amount(size),
             hint="unpack it: large files are read in pieces",
         )
 
 
-def _hidden(name: str) -> bool:
+def hidden(name: str) -> bool:
+    """Whether a file is none of the user's own: hidden, temporary, or of macOS."""
     parts = [part for part in name.split("/") if part != "."]
     return any(part[:1] in (".", "~") or part == "__MACOSX" for part in parts)
 
@@ -228,13 +245,13 @@ def _damaged(name: str, error: object) -> DataError:
 
 
 def _left_out(members: Sequence[str], read: Sequence[str], name: str) -> Finding | None:
-    hidden = [each for each in members if _hidden(each)]
-    others = [each for each in members if each not in set(read) and each not in set(hidden)]
-    if not hidden and not others:
+    ours = [each for each in members if hidden(each)]
+    others = [each for each in members if each not in set(read) and each not in set(ours)]
+    if not ours and not others:
         return None
     parts = [
         f"{len(found):,} {what} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
-        for what, found in (("hidden", hidden), ("no table", others))
+        for what, found in (("hidden", ours), ("no table", others))
         if found
     ]
     return Finding(
@@ -242,5 +259,5 @@ def _left_out(members: Sequence[str], read: Sequence[str], name: str) -> Finding
         "note",
         f"{name}: {len(read):,} of {len(members):,} files were read; left out: {', '.join(parts)}.",
         "nothing, if these are no rows",
-        {"file": name, "read": list(read)[:50], "hidden": len(hidden), "others": others[:50]},
+        {"file": name, "read": list(read)[:50], "hidden": len(ours), "others": others[:50]},
     )

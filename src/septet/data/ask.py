@@ -69,6 +69,8 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
         raise RecipeError(
             "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"
         )
+    if schema.pictures:
+        _check_of_texts(recipe.data, reviewed=reviewed)
     judging = [
         key
         for key, used in (
@@ -85,9 +87,31 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
         )
 
 
+def _check_of_texts(data: Any, *, reviewed: bool) -> None:
+    """Refuse what is of texts where rows are pictures."""
+    usual = {name: type(data)(train="x").model_dump()[name] for name in ("clean", "near", "doubtful")}
+    now = data.model_dump()
+    given = {
+        **{f"data.clean.{key}": now["clean"][key] != value for key, value in usual["clean"].items() if key != "labels"},
+        "data.near": now["near"] != usual["near"],
+        "data.doubtful": now["doubtful"] != usual["doubtful"],
+        "data.augment": data.augment.on,
+        "--review": reviewed,
+        **{f"data.expect.{name}": name in expect.OF_TEXTS for name in data.expect},
+        **{f"data.{key}": now[key] is not None for key in ("against", "corrections", "documents", "target")},
+    }
+    for name in (name for name, used in given.items() if used):
+        raise RecipeError(f"{name} would be ignored: it is of texts, and the rows are pictures.", hint=f"remove {name}")
+
+
 def reads_documents(recipe: Any) -> bool:
     """Whether a `.txt` file is plain text: the rows of the recipe's task are documents, or the recipe says so of every file."""
     return recipe.data.format == "text" or task_of(recipe).schema.documents
+
+
+def reads_pictures(recipe: Any) -> bool:
+    """Whether the rows of the recipe's task are pictures."""
+    return task_of(recipe).schema.pictures
 
 
 def locate(task: Any, table: Table) -> tuple[Any, dict[str, str]]:

@@ -40,6 +40,7 @@ FINDINGS = (
     "near-duplicates",
     "near-leak",
     "personal-data",
+    "picture-unreadable",
     "row-malformed",
     "semantic-duplicates",
     "semantic-leak",
@@ -47,6 +48,12 @@ FINDINGS = (
 )
 # of these, what only rows with one of a few labels have
 OF_CLASSES = frozenset(name for name in (*COUNTS, *FINDINGS) if name.startswith(("label", "rarest-")))
+# and what only texts have
+OF_TEXTS = frozenset(
+    name
+    for name in FINDINGS
+    if name.startswith(("near-", "semantic-", "language-", "html-", "long-", "empty-", "personal-", "turns-"))
+) | {"contaminated", "labels-doubtful"}
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 
 

@@ -52,7 +52,7 @@ RATIO, FREE_BYTES = 200, 50_000_000  # real text packs 3 to 20 times; a bomb a t
 CHUNK = 1 << 20
 LONGEST_LINE = 64 << 20  # bytes; the longest book has 10 million letters, and a line that never ends fills the memory
 TOO_LONG = "A line is longer"
-_SPLITS = {
+SPLITS = {
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -228,7 +228,7 @@ def check_splits(names: Sequence[str], where: str) -> None:
         RecipeError: their names are those of several splits.
     """
     words = [re.split(r"[._-]", Path(name).name.lower())[0] for name in names]
-    if len({_SPLITS[word] for word in words if word in _SPLITS}) > 1:
+    if len({SPLITS[word] for word in words if word in SPLITS}) > 1:
         raise RecipeError(
             f"The {'archive' if Path(where).is_file() else 'folder'} holds files of several splits ({', '.join(names[:6])}); together they would leak.",
             where=where,

@@ -13,6 +13,7 @@ import numpy as np
 from septet.data.ask import reads_documents, task_of
 from septet.data.clean import clean_rows
 from septet.data.cleaning.labels import adopt
+from septet.data.pictures import look
 from septet.data.read import Reading, read
 from septet.data.rows import Rows, row_ids
 from septet.data.schema import Schema
@@ -83,9 +84,12 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     name = title(source) if is_database(source) else Path(source).name if isinstance(source, (str, Path)) else "data"
     data = recipe.data
     reading = Reading("auto", data.encoding, data.delimiter, reads_documents(recipe), data.documents, data.sheet)
-    table = read(source, reading=reading, name=name)
+    table = read(source, reading=replace(reading, pictures=schema.pictures), name=name)
+    if schema.pictures:
+        table = look(table, schema.texts[0])
     rows = schema.extract(table, without_group=True)
-    clean_rows(rows, prepared.cleaning(recipe.data.clean), classes=schema.classes)
+    if not schema.pictures:
+        clean_rows(rows, prepared.cleaning(recipe.data.clean), classes=schema.classes)
     if schema.classes and recipe.data.clean.labels == "merge":
         rows.labels = adopt(rows.labels, prepared.labels)
     rows, dropped = _scorable(rows, schema, task)
@@ -97,9 +101,12 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
             hint=f"columns: {', '.join(schema.columns)}",
         )
     found = [{ROW: row, **record} for row, record in zip(row_ids(rows), schema.records(rows), strict=True)]
+    if table.pictures is not None:
+        (column,) = schema.texts
+        found = [{**row, column: table.pictures.known[row[column]].address} for row in found]
     taken = {*prepared.splits, TRAIN_SAMPLE}
     held = Held(f"{name} (file)" if name in taken else name, "on", found, hide(str(source)) if name != "data" else name)
-    held.dropped = dropped
+    held.dropped = table.left_out | dropped
     held.findings = [replace(each, evidence={"split": held.name, **each.evidence}) for each in table.findings]
     return _counted(held, prepared)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from septet.data import archive, arrow, conll, delimited, documents, excel, jsonl, parquet, sql, stream
+from septet.data import archive, arrow, conll, delimited, documents, excel, jsonl, parquet, pictures, sql, stream
 from septet.data.encoding import AUTO, check_head, decode
 from septet.data.files import (
     ARCHIVES,
@@ -70,6 +70,7 @@ class Reading:
         sheet: the sheet of a spreadsheet; None: the first that holds anything.
         lenient: lines of JSON lines that cannot be read are left out, and are in the table's `unread`.
         bare: whether a header without rows is a table too, in CSV and spreadsheets.
+        pictures: whether a folder (or an archive) without a table is one of pictures; see `pictures.folder`.
     """
 
     format: str = "auto"
@@ -80,6 +81,7 @@ class Reading:
     sheet: str | None = None
     lenient: bool = False
     bare: bool = False
+    pictures: bool = False
 
 
 def read(
@@ -257,6 +259,10 @@ def _tables(source: Any, *, reading: Reading | None, columns: Mapping[str, str] 
     if isinstance(source, sql.Query) or sql.is_database(source):
         query = source if isinstance(source, sql.Query) else sql.Query.of(source)
         table = sql.read(query, columns=list(columns) if columns else None)
+        require_columns(list(table.columns), dict(columns or {}), where=table.name)
+        return [table]
+    if reading is not None and reading.pictures and pictures.is_folder(Path(source)):
+        table = pictures.folder(Path(source))
         require_columns(list(table.columns), dict(columns or {}), where=table.name)
         return [table]
     paths = find_files(source, plain=reading is not None and reading.plain)

@@ -20,7 +20,8 @@ _SHOWN_CHARACTERS = 120
 def drop_duplicates(draft: Draft, policy: str) -> None:
     """Drop rows that repeat an earlier row's text and label, in train and validation; count them in test."""
     schema = draft.schema
-    what = "text" if schema.label is None else "text and label" if schema.classes else "text and answer"
+    with_it = "" if schema.label is None else " and label" if schema.classes else " and answer"
+    what = schema.thing + with_it
     for split, rows in list(draft.splits.items()):
         seen: set[tuple[Texts, str | None]] = set()
         first: list[int] = []
@@ -37,14 +38,19 @@ def drop_duplicates(draft: Draft, policy: str) -> None:
             "note",
             message=f"{split}: {share(len(again), len(rows))} repeat an earlier row's {what}; {fate}.",
             fix="" if not kept or is_test(split) else "data.duplicates: drop",
-            evidence={"split": split, "rows": len(again), "places": rows.some(again), "texts": _examples(rows, again)},
+            evidence={
+                "split": split,
+                "rows": len(again),
+                "places": rows.some(again),
+                "texts": _examples(draft, rows, again),
+            },
         )
         if not kept:
             draft.keep(split, first, reason="duplicate")
 
 
 def settle_conflicts(draft: Draft, policy: str) -> None:
-    """Report texts that have several labels; drop all their rows from train and validation where asked to."""
+    """Report texts, or pictures, that have several labels; drop all their rows from train and validation where asked to."""
     for split, rows in list(draft.splits.items()):
         by_text: defaultdict[Texts, list[int]] = defaultdict(list)
         for index, texts in enumerate(rows.texts):
@@ -61,7 +67,7 @@ def settle_conflicts(draft: Draft, policy: str) -> None:
         draft.find(
             "label-conflict",
             "note" if dropped or policy == "keep" or is_test(split) else "warning",
-            message=f"{split}: {_texts(len(torn))} with more than one label, in {share(len(indices), len(rows))}{'; these rows were dropped' if dropped else ''}.",
+            message=f"{split}: {len(torn):,} {draft.schema.thing}{'' if len(torn) == 1 else 's'} with more than one label, in {share(len(indices), len(rows))}{'; these rows were dropped' if dropped else ''}.",
             fix=""
             if dropped
             else "correct the labels, or data.conflicts: drop"
@@ -71,7 +77,7 @@ def settle_conflicts(draft: Draft, policy: str) -> None:
                 "split": split,
                 "texts": len(torn),
                 "rows": len(indices),
-                "examples": [_conflict(rows, found) for found in list(torn.values())[:EXAMPLES]],
+                "examples": [_conflict(draft, rows, found) for found in list(torn.values())[:EXAMPLES]],
             },
         )
         if dropped:
@@ -95,7 +101,7 @@ def separate_splits(draft: Draft, policy: str) -> None:
         draft.find(
             "data-leak",
             "blocker" if policy == "stop" else "warning",
-            message=f"{earlier}: {share(len(shared), len(rows))} have a text that is also in {later}; {fate}.",
+            message=f"{earlier}: {share(len(shared), len(rows))} have a {draft.schema.thing} that is also in {later}; {fate}.",
             fix={
                 "drop": "",
                 "stop": f"remove them from {earlier}, or data.overlap: drop",
@@ -106,7 +112,7 @@ def separate_splits(draft: Draft, policy: str) -> None:
                 "with": later,
                 "rows": len(shared),
                 "places": rows.some(shared),
-                "texts": _examples(rows, shared),
+                "texts": _examples(draft, rows, shared),
             },
         )
         if policy == "drop":
@@ -159,23 +165,20 @@ def _pairs(draft: Draft) -> list[tuple[str, str]]:
     return pairs + [(earlier, test) for test in draft.tests for earlier in given]
 
 
-def _conflict(rows: Rows, indices: list[int]) -> dict[str, Any]:
+def _conflict(draft: Draft, rows: Rows, indices: list[int]) -> dict[str, Any]:
     counts = Counter(rows.labels[i] for i in indices)
     return {
-        "text": _short(rows.texts[indices[0]]),
+        "text": _examples(draft, rows, indices)[0],
         "labels": {str(label): n for label, n in counts.items()},
         "places": rows.some(indices, 4),
     }
 
 
-def _examples(rows: Rows, indices: list[int]) -> list[str]:
-    return [_short(rows.texts[i]) for i in indices[:EXAMPLES]]
+def _examples(draft: Draft, rows: Rows, indices: list[int]) -> list[str]:
+    """Return a few texts, cut short; of pictures where they lie."""
+    return [rows.place(i) if draft.schema.pictures else _short(rows.texts[i]) for i in indices[:EXAMPLES]]
 
 
 def _short(texts: Texts) -> str:
     text = " | ".join(texts)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
-
-
-def _texts(count: int) -> str:
-    return "1 text" if count == 1 else f"{count:,} texts"

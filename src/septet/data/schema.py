@@ -35,6 +35,7 @@ class Schema:
         keys: column -> the recipe key that names it, for messages; what is missing is filled.
         layout: whether white space is part of the text, as in text that is generated.
         documents: whether rows are documents, of any length: they come from plain text too, and are cut into windows to be learned.
+        pictures: whether the one column of `texts` holds pictures: what each is known by, and where it lies once it is prepared.
     """
 
     texts: tuple[str, ...]
@@ -46,6 +47,7 @@ class Schema:
     layout: bool = False
     documents: bool = False
     time: str | None = None
+    pictures: bool = False
 
     def __post_init__(self) -> None:
         names = dict.fromkeys(self.texts, "task.text")
@@ -91,6 +93,11 @@ class Schema:
         return cls(**{**value, **listed})
 
     @property
+    def thing(self) -> str:
+        """What messages call that which is read of a row."""
+        return "picture" if self.pictures else "text"
+
+    @property
     def columns(self) -> list[str]:
         return list(self.keys)
 
@@ -98,7 +105,8 @@ class Schema:
     def facts(self) -> list[Any]:
         """What decides the prepared rows, as JSON values; the group and the time are the recipe's."""
         usual = replace(Schema(self.texts, self.label), group=self.group, time=self.time)
-        left_out = ("texts", "label", "group", "time") + (() if self.documents else ("documents",))
+        younger = [name for name in ("documents", "pictures") if not getattr(self, name)]
+        left_out = ("texts", "label", "group", "time", *younger)
         own = [] if self == usual else [{k: v for k, v in asdict(self).items() if k not in left_out}]
         return [list(self.texts), self.label, *own]
 
@@ -154,6 +162,8 @@ class Schema:
 
 def derived(schema: Schema) -> dict[str, tuple[Any, str]]:
     """Return what the columns say of a recipe's open values: dotted path -> value and reason."""
+    if schema.pictures:
+        return {}
     learned = "learned" if schema.documents else "generated"
     why = f"white space is part of text that is {learned}" if schema.layout else "tokenizers ignore it anyway"
     return {"data.clean.whitespace": (not schema.layout, why)}

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from septet.data import pictures as seen
 from septet.data.clean import Cleaning
 from septet.data.draft import is_test
 from septet.data.ledger import Ledger
@@ -35,6 +36,8 @@ from septet.run import Run
 FORMAT = 3  # raise it when the same raw files give other prepared rows, or a manifest holds more of them
 MANIFEST = "manifest.json"
 ROW = "_row"
+SHA256 = "_row_sha256"  # of its picture, where rows are pictures
+PICTURES = "pictures.json"
 SOURCE = "_row_source"  # by which of the recipe's paths a row was found; beside the columns, and no part of a row
 
 
@@ -112,6 +115,8 @@ class Prepared:
 
     def cleaning(self, options: Any) -> Cleaning:
         """Return how texts are cleaned as these were, by a recipe's `data.clean`."""
+        if self.schema.pictures:
+            return Cleaning("none", control=False, whitespace=False)
         return Cleaning.of(options, layout=self.schema.layout, lines=self.lines)
 
     @property
@@ -127,14 +132,17 @@ class Prepared:
 
         Raises:
             UsageError: there is no such split.
-            DataError: its file is missing or is not the one that was written.
+            DataError: its file is missing or is not the one that was written, or a picture of it has changed since.
         """
         if split not in self.splits:
             raise UsageError(
                 f"There is no split {split!r}.", where=str(self.path), hint=f"its splits: {', '.join(self.splits)}"
             )
         table = _read_parquet(self._raw(split))
-        return (table.drop_columns(SOURCE) if SOURCE in table.column_names else table).to_pylist()
+        if SHA256 in table.column_names:
+            (column,) = self.schema.texts
+            seen.check(self.watched(), zip(*(table.column(name).to_pylist() for name in (column, SHA256)), strict=True))
+        return table.drop_columns([name for name in (SOURCE, SHA256) if name in table.column_names]).to_pylist()
 
     def drawn(self, split: str, most: int) -> list[dict[str, Any]]:
         """Return up to `most` rows of a split, evenly spread; errors as in `rows`."""
@@ -159,13 +167,17 @@ class Prepared:
             return np.zeros(len(table), dtype=np.int64)
         return np.array(table.column(SOURCE).to_pylist(), dtype=np.int64)
 
+    def watched(self) -> dict[str, list[int]]:
+        """Return each file that pictures were looked for in, with the size and time it had; nothing where rows are no pictures."""
+        return json.loads((self.path / PICTURES).read_text()) if self.schema.pictures else {}
+
     def intact(self) -> bool:
-        """Whether every file is there with the size it had; no file is opened."""
+        """Whether every file is there with the size it had, and every picture; none is opened."""
         for facts in self.splits.values():
             file = self.path / facts["file"]
             if not file.is_file() or file.stat().st_size != facts["bytes"]:
                 return False
-        return True
+        return seen.unchanged(self.watched())
 
     def to_json(self, run: Run) -> dict[str, Any]:
         """Return what a run's `data.json` holds; the folder is relative to the run, so that both can move."""
@@ -244,11 +256,13 @@ def write(
     schema: Schema,
     facts: dict[str, Any],
     sources: Sequence[int] | None = None,
+    pictures: seen.Pictures | None = None,
 ) -> Prepared:
     """Write prepared data and return them; safe when several processes write the same name.
 
     Args:
         sources: of each row of train, by which of the recipe's paths it was found; None where there is one.
+        pictures: what the rows' pictures are, where they are pictures.
         facts: what the manifest holds beside the splits: keys, raw, located, labels, ledger, findings, profile.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -257,7 +271,7 @@ def write(
     try:
         files = {}
         for split, rows in splits.items():
-            raw = _parquet(rows, schema, sources if split == "train" else None)
+            raw = _parquet(rows, schema, sources if split == "train" else None, pictures)
             write_atomic(temporary / f"{split}.parquet", raw)
             files[split] = {
                 "rows": len(rows),
@@ -265,6 +279,8 @@ def write(
                 "sha256": hashlib.sha256(raw).hexdigest(),
                 "bytes": len(raw),
             }
+        if pictures is not None:
+            write_atomic(temporary / PICTURES, _json(pictures.watched))
         manifest = {"format": FORMAT, "hash": name, "columns": asdict(schema), "splits": files, **facts}
         write_atomic(temporary / MANIFEST, _json(manifest))
         _publish(temporary, root / name)
@@ -311,13 +327,17 @@ def _read_parquet(raw: bytes) -> Any:
     return pq.ParquetFile(io.BytesIO(raw), pre_buffer=False).read(use_threads=False)
 
 
-def _parquet(rows: Rows, schema: Schema, sources: Sequence[int] | None) -> bytes:
+def _parquet(rows: Rows, schema: Schema, sources: Sequence[int] | None, pictures: seen.Pictures | None = None) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {ROW: pa.array(row_ids(rows), pa.int64())}
     for place, column in enumerate(schema.texts):
         columns[column] = pa.array([texts[place] for texts in rows.texts], pa.string())
+    if pictures is not None:
+        (column,) = schema.texts
+        columns[SHA256] = columns[column]
+        columns[column] = pa.array([pictures.known[sha256].address for (sha256,) in rows.texts], pa.string())
     if schema.label is not None:
         columns[schema.label] = pa.array(rows.labels, pa.string())
     if schema.group is not None and schema.group not in columns:

@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from septet.errors import DataError, RecipeError
 from septet.registry import suggest
 from septet.report import Finding
+
+if TYPE_CHECKING:
+    from septet.data.pictures import Pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Stamp:
 
     def fresh(self) -> bool:
         """Whether the file still has the size and the time it had when it was read."""
-        if self.path.startswith("hf://"):
+        if self.path.startswith(("hf://", "pictures:")):  # every picture is watched by itself
             return True
         if self.path.startswith("sql:"):
             return False
@@ -51,7 +54,7 @@ class Stamp:
 class Part:
     """The rows of one file in a table: `start` is the index of its first row, `lines` the line each row begins on.
 
-    `unit` is what messages call such a line: a spreadsheet has rows. `source` is the place of what it was read from among the sources of the table.
+    `unit` is what messages call such a line: a spreadsheet has rows. `files` names each row where it is a file of its own. `source` is the place of what it was read from among the sources of the table.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Part:
     lines: Sequence[int] | None = None
     unit: str = "line"
     source: int = 0
+    files: Sequence[str] | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +76,7 @@ class Table:
         unread: what is wrong with lines that were left out; see `Reading.lenient`.
         left_out: rows that were left out for another reason, by reason.
         findings: what is to be told of how the files were read.
+        pictures: what was looked at, where a column names pictures.
     """
 
     columns: dict[str, list[Any]]
@@ -80,6 +85,7 @@ class Table:
     unread: list[DataError] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -93,7 +99,25 @@ class Table:
         """Return the place of a row, such as `tickets.csv line 17`."""
         part = self.parts[bisect.bisect_right([p.start for p in self.parts], index) - 1]
         own = index - part.start
+        if part.files is not None:
+            return part.files[own]
         return f"{part.name} row {own + 1}" if part.lines is None else f"{part.name} {part.unit} {part.lines[own]}"
+
+    def take(self, indices: Sequence[int]) -> Table:
+        """Return a table with the rows at these indices, which grow, and all that is told of the whole."""
+        parts = []
+        for part, after in zip(self.parts, [*(each.start for each in self.parts[1:]), len(self)], strict=True):
+            start, own = bisect.bisect_left(indices, part.start), [i for i in indices if part.start <= i < after]
+            lines = None if part.files is not None else [self._line(part, i - part.start) for i in own]
+            files = None if part.files is None else [part.files[i - part.start] for i in own]
+            unit = part.unit if part.lines is not None else "row"
+            parts.append(replace(part, start=start, lines=lines, unit=unit, files=files))
+        columns = {name: [values[i] for i in indices] for name, values in self.columns.items()}
+        return replace(self, columns=columns, parts=parts)
+
+    @staticmethod
+    def _line(part: Part, own: int) -> int:
+        return own + 1 if part.lines is None else part.lines[own]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows as dicts."""
@@ -139,5 +163,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
         whole.unread += table.unread
         whole.findings += table.findings
         left_out.update(table.left_out)
+        if table.pictures is not None:
+            whole.pictures = table.pictures if whole.pictures is None else whole.pictures.with_(table.pictures)
     whole.left_out = dict(left_out)
     return whole

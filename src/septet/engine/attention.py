@@ -82,16 +82,21 @@ def register_attention() -> None:
     AttentionMaskInterface.register(ATTENTION, eager_mask)
 
 
-def attends_alike(model: Any) -> bool:
+def attends_alike(model: Any, asked: dict[str, torch.Tensor] | None = None) -> bool:
     """Whether the model, loaded with this attention, answers as with transformers' own eager one.
 
     One does not where its attention knows more than scores, mask and softmax, and where it does not take attention functions at all.
+
+    Args:
+        asked: inputs of two rows, for a model that reads no tokens.
     """
-    ids_BT = torch.arange(2 * 12, device=next(model.parameters()).device).view(2, 12) % 7 + 1
-    inputs = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT)}
-    inputs["attention_mask"][1, 7:] = 0
-    if model.config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = ids_BT[:, :9]
+    inputs = asked
+    if inputs is None:
+        ids_BT = torch.arange(2 * 12, device=next(model.parameters()).device).view(2, 12) % 7 + 1
+        inputs = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT)}
+        inputs["attention_mask"][1, 7:] = 0
+        if model.config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = ids_BT[:, :9]
     was_training = model.training
     model.eval()
     try:

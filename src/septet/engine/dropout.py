@@ -19,11 +19,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from septet.engine.statistics import freeze
 from septet.engine.unpad import Layout
 
 _TABLE = 1 << 20
 # names of dropouts over what all rows share: DeBERTa's embeddings of relative positions
 SHARED = ("pos_dropout",)
+# stochastic depth, by the end of a class's name
+PATH = "DropPath"
 # squares of tokens up to this keep their words of attention
 KEPT_WORDS = 128 * 128
 # the multiplier of Wellons' lowbias32 integer hash; the high bits of the product depend on every lower bit
@@ -115,6 +118,8 @@ class DropoutClock:
         rows, layout = self.keys_SB.shape[1], self.unpadded
         if layout is not None and x.shape[:-1] == (1, len(layout.rows_N)):
             return x * self.keep_tokens(site, layout, x.shape[-1], rate, x.dtype)
+        if x.shape[0] != rows and x.shape[0] % rows == 0:  # windows of pictures, all of one row before the next
+            return self.drop(x.reshape(rows, -1), site, rate).view(x.shape)
         if x.shape[0] != rows:
             raise RuntimeError(f"dropout site {site} got {x.shape[0]} rows where the batch has {rows}")
         # four axes are attention's probabilities in a model that computes them itself: (rows, heads, queries, keys)
@@ -195,6 +200,22 @@ class RowDropout(nn.Module):
         return f"p={self.p}, site={self.site}"
 
 
+class RowPath(nn.Module):
+    """Takes the place of stochastic depth (Huang et al. 2016), which drops the whole of a row; it would draw from a global stream."""
+
+    def __init__(self, p: float, clock: DropoutClock):
+        super().__init__()
+        self.p = p
+        self.clock = clock
+        self.site = clock.place()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        kept_B1 = self.clock.drop(x.new_ones(x.shape[0], 1), self.site, self.p)
+        return x * kept_B1.view(-1, *[1] * (x.dim() - 1))
+
+
 class _Called(TorchFunctionMode):
     """Counts `nn.functional.dropout` by the order of its calls in one forward pass."""
 
@@ -227,16 +248,24 @@ def _dropout_arguments(
     return input, p, training
 
 
-def count_calls(model: Any, clock: DropoutClock) -> None:
-    """Find out, by one small pass, how often a model calls dropout as a function, and let the clock count it."""
-    ids_BT = torch.arange(2 * 8, device=next(model.parameters()).device).view(2, 8) % 7 + 1
+def count_calls(model: Any, clock: DropoutClock, asked: dict[str, torch.Tensor] | None = None) -> None:
+    """Find out, by one small pass, how often a model calls dropout as a function, and let the clock count it.
+
+    Args:
+        asked: inputs of two rows, for a model that reads no tokens.
+    """
+    device = next(model.parameters()).device
+    if asked is None:
+        ids_BT = torch.arange(2 * 8, device=device).view(2, 8) % 7 + 1
+        asked = {"input_ids": ids_BT, "attention_mask": torch.ones_like(ids_BT)}
+        asked |= {"decoder_input_ids": ids_BT} if model.config.is_encoder_decoder else {}
     counter, before = _Called(), [(m, m.training) for m in model.modules()]
-    clock.set([0, 1], 0, ids_BT.device)
+    clock.set([0, 1], 0, device)
     model.train()
+    freeze(model)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-            asked = {"decoder_input_ids": ids_BT} if model.config.is_encoder_decoder else {}
-            model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), **asked)
+            model(**asked)
     except Exception:  # a model that is asked otherwise; it drops what it drops
         return
     finally:
@@ -284,6 +313,10 @@ def install(model: nn.Module, seed: int) -> DropoutClock:
             owner = model.get_submodule(name.rpartition(".")[0])
             counted = RowDropout(module.p, clock, shared=name.endswith(SHARED))
             setattr(owner, name.rpartition(".")[2], counted.train(module.training))
+        elif type(module).__name__.endswith(PATH):
+            owner = model.get_submodule(name.rpartition(".")[0])
+            path = RowPath(float(getattr(module, "drop_prob", 0.0) or 0.0), clock)
+            setattr(owner, name.rpartition(".")[2], path.train(module.training))
         elif _is_attention(module):
             module._septet_site = AttentionSite(clock)  # type: ignore[assignment]
     return clock

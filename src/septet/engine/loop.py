@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from septet.engine import schedule
+from septet.engine import schedule, statistics
 from septet.engine.dropout import DropoutClock
 from septet.engine.guard import Fault, Guard, unfit
 from septet.engine.mixture import again
@@ -222,12 +222,13 @@ def _advance(state: TrainState, batches: list[Batch], seconds: float) -> tuple[i
 
 
 def learn_modes(model: Any) -> list[tuple[Any, bool]]:
-    """Return every module and whether it is to be in train(): what is frozen must not drop anything, nor what lies within it."""
+    """Return every module and whether it is to be in train(): what is frozen must not drop anything, nor what lies within it; no statistics move."""
     modes = dict.fromkeys(model.modules(), True)
     for module in model.modules():
         own = list(module.parameters())
         if own and not any(p.requires_grad for p in own):
             modes.update(dict.fromkeys(module.modules(), False))
+    modes.update(dict.fromkeys(statistics.live(model).values(), False))
     return list(modes.items())
 
 

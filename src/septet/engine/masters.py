@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from septet.engine import statistics
 from septet.engine.parts import Cut, shape_of
 from septet.engine.ranks import Ranks
+from septet.methods import input_embeddings
 from septet.tasks import Example
 
 # before the name of an embedding in a snapshot: the decay that its unused rows still wait for
@@ -46,8 +48,8 @@ def used_embedding_rows(model: Any, examples: Sequence[Example], padding: int = 
     Args:
         padding: the token that fills short rows; its row is looked up too, also where the embedding declares no `padding_idx`.
     """
-    embedding = model.get_input_embeddings()
-    if embedding is None or not embedding.weight.requires_grad or not isinstance(embedding, torch.nn.Embedding):
+    embedding: Any = input_embeddings(model)
+    if not isinstance(embedding, torch.nn.Embedding) or not embedding.weight.requires_grad:
         return {}
     shared = sum(p is embedding.weight for module in model.modules() for p in module.parameters(recurse=False))
     if shared > 1:
@@ -88,10 +90,13 @@ class Masters:
         self._held: dict[str, torch.Tensor] = {}
         # all rows of a compact embedding in fp32, where the parameter itself is rounded
         self._whole: dict[str, torch.Tensor] = {}
+        # what a batch norm knows of its batches, kept with the masters: a checkpoint without it would be of another model
+        self.statistics = statistics.buffers(model)
+        exact = statistics.parameters(model)
         for name, p in self.parameters.items():
-            self.tensors[name] = self._adopt(name, p, model, dtype or p.dtype)
-        for p in model.parameters():
-            if dtype is not None and p.is_floating_point() and p.dtype != dtype:
+            self.tensors[name] = self._adopt(name, p, model, p.dtype if dtype is None or name in exact else dtype)
+        for name, p in model.named_parameters():
+            if dtype is not None and p.is_floating_point() and p.dtype != dtype and name not in exact:
                 p.data = p.data.to(dtype)
 
     def gradient(self, name: str) -> torch.Tensor | None:
@@ -164,7 +169,7 @@ class Masters:
                 self._decay[name] = 1.0
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return every trainable tensor whole, in fp32 (an embedding with all its rows)."""
+        """Return every trainable tensor whole, in fp32 (an embedding with all its rows), and the statistics of batch norms."""
         self.settle()
         whole = {}
         for name, p in self.parameters.items():
@@ -174,7 +179,7 @@ class Masters:
                 if name in self.used_rows
                 else master.clone()
             )
-        return whole
+        return whole | {name: value.clone() for name, value in self.statistics.items()}
 
     def snapshot(self, into: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Copy what `load_state` takes into tensors on the host, and return them.
@@ -192,6 +197,8 @@ class Masters:
                 keep(into, PENDING + name, torch.tensor(self._decay[name], dtype=torch.float64))
             else:
                 keep(into, name, self.tensors[name].detach())
+        for name, value in self.statistics.items():
+            keep(into, name, value)
         return into
 
     def norm_of_all(self, norm: torch.Tensor) -> torch.Tensor:
@@ -222,6 +229,8 @@ class Masters:
                     self._decay[name] = float(whole.get(PENDING + name, 1.0))
                 else:
                     self.tensors[name].data.copy_(value)
+            for name, value in self.statistics.items():
+                value.copy_(whole[name])
         self.update_parameters()
 
     def _adopt(self, name: str, p: nn.Parameter, model: nn.Module, dtype: torch.dtype) -> torch.Tensor:

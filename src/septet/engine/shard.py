@@ -16,6 +16,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
+from septet.engine import statistics
 from septet.engine.masters import PENDING, Masters, keep
 from septet.engine.parts import Cut, Share, rows_of, shape_of
 from septet.engine.ranks import Ranks, here
@@ -43,6 +44,8 @@ def refusal(model: nn.Module, recipe: Recipe, optimizer: Any) -> Finding | None:
             f"the checkpoint is chosen by {train.metric}, for which each process would write texts of its own length",
             "train.metric: loss",
         )
+    elif statistics.live(model) or getattr(model, "main_input_name", "") == "pixel_values":
+        told = "it reads pictures, and its batch norms keep statistics beside the weights", "train.shard: false"
     elif scalars := [n for n, p in model.named_parameters() if p.dim() == 0]:
         told = f"{scalars[0]} is a single number, which has no rows", ""
     if told is None:

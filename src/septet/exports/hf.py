@@ -11,8 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from septet.exports import Parity
+from septet.inputs.image import FILE
 
 LEFT_OUT = ("adapter", "manifest.json")
+_SERVED = """
+## How to use it
+
+Septet cleans texts before it reads them, as it did in training (`clean` in `task.json`); transformers does not.
+
+As a server, with a request log that `septet monitor` can read:
+
+```
+septet serve {name}
+curl -H 'Content-Type: application/json' -d '{{"inputs": ["Where is my parcel?"]}}' http://127.0.0.1:8000/v1/predict
+```
+"""
 
 
 class Hf:
@@ -51,6 +64,8 @@ class Hf:
         predictor = Predictor.load(model)
         if predictor.task.answers_with == "texts":
             return _texts_parity(predictor, out, texts)
+        if not predictor.task.input.varies:
+            return _pictures_parity(predictor, out, texts)
         wanted = predictor.predict(texts)
         asked = [_as_pipeline_input(predictor.task.value(predictor.parse(text))) for text in texts]
         ask = pipeline("text-classification", model=str(out), tokenizer=str(out), dtype=torch.float32, device="cpu")
@@ -62,6 +77,30 @@ class Hf:
             differences = [abs(scores[label] - score) for label, score in (prediction.scores or {}).items()]
             largest = max(largest, *differences)
         return Parity(len(texts), largest, different)
+
+
+def _pictures_parity(predictor: Any, out: Path, rows: list[Any]) -> Parity:
+    """Compare with transformers' own image processor and model on the copy."""
+    import torch
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    from septet.data.picture import open_rgb
+    from septet.model.load import silent
+
+    with silent():
+        processor: Any = AutoImageProcessor.from_pretrained(str(out), backend="pil", local_files_only=True)
+        model = AutoModelForImageClassification.from_pretrained(
+            str(out), dtype=torch.float32, use_safetensors=True
+        ).eval()
+    largest, different = 0.0, 0
+    for row, prediction in zip(rows, predictor.predict(rows), strict=True):
+        pixels = processor(open_rgb(predictor.task.value(row)), return_tensors="pt")
+        with torch.inference_mode():
+            scores = model(**pixels).logits[0].double().softmax(-1)
+        different += model.config.id2label[int(scores.argmax())] != prediction.value
+        theirs = {model.config.id2label[i]: float(score) for i, score in enumerate(scores)}
+        largest = max(largest, *(abs(theirs[label] - score) for label, score in (prediction.scores or {}).items()))
+    return Parity(len(rows), largest, different)
 
 
 def _texts_parity(predictor: Any, out: Path, rows: list[Any]) -> Parity:
@@ -104,19 +143,12 @@ def _as_pipeline_input(value: str | tuple[str, ...]) -> Any:
 
 
 def _readme(model: Path, out: Path) -> str:
+    reads_pictures = (model / FILE).is_file()
+    use = "" if reads_pictures else _SERVED.format(name=out.name.strip(".").removesuffix(".tmp"))
     card = (model / "README.md").read_text() if (model / "README.md").is_file() else ""
     return f"""{card.rstrip()}
 
-## How to use it
-
-Septet cleans texts before it reads them, as it did in training (`clean` in `task.json`); transformers does not.
-
-As a server, with a request log that `septet monitor` can read:
-
-```
-septet serve {out.name.strip(".").removesuffix(".tmp")}
-curl -H 'Content-Type: application/json' -d '{{"inputs": ["Where is my parcel?"]}}' http://127.0.0.1:8000/v1/predict
-```
+{use}
 
 `manifest.json` holds the sha256 of every file.
 """

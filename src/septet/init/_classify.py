@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from septet.data.cleaning.labels import variants
 from septet.errors import UsageError
-from septet.init._columns import Column, guess_label, guess_text, guess_texts
+from septet.init._columns import Column, guess_label, guess_text, guess_texts, names_pictures
 from septet.init._plan import Plan, usual_share
 from septet.init._seen import Seen, quoted
 from septet.recipe.write import flow
@@ -41,15 +41,15 @@ def plan(
             hint=f"--label COL, one of {', '.join(columns)}",
         )
     if not found.counts:
-        raise UsageError(
-            f"The column {found.name!r} holds no label.", where=seen.table.name, hint="another: --label COL"
-        )
+        what = f"The column {found.name!r} holds no label."
+        raise UsageError(what, where=seen.table.name, hint="another: --label COL")
     pair = None if texts else guess_texts(columns, exclude=found.name)
     text = columns[(pair or texts)[0]] if pair or texts else guess_text(columns, exclude=found.name)
     if text is None:
-        raise UsageError(
-            "There is only one column; a text and a label are needed.", hint=f"the columns are {', '.join(columns)}"
-        )
+        what = "There is only one column; a text and a label are needed."
+        raise UsageError(what, hint=f"the columns are {', '.join(columns)}")
+    if not texts and names_pictures(text):
+        return _of_pictures(seen, text, found)
     given = list(pair or texts) or [text.name]
     text_why, label_why = (f"{told.replace('{}', key)}; {c.described}" for key, c in (("text", text), ("label", found)))
     if pair:
@@ -73,6 +73,30 @@ def plan(
         rows=rows,
         held=usual_share(rows),
         used={*given, found.name},
+    )
+
+
+def _of_pictures(seen: Seen, image: Column, label: Column) -> Plan:
+    rows = len(seen.table)
+    return Plan(
+        task="classify",
+        why=f"{image.name} holds pictures, and {label.name} has {label.num_distinct} different values",
+        counted=f"{rows:,} pictures, {label.num_distinct} labels",
+        keys=[
+            f"  image: {flow(image.name)}  # why: its values are paths of pictures",
+            f"  label: {flow(label.name)}  # why: {label.num_distinct} different values in {rows:,} rows",
+            f"  class_weights: none  # why: {_balance(label)}",
+        ],
+        asked=f"--task classify --label {quoted([label.name])}",
+        model="microsoft/resnet-18",
+        about="11 million parameters, the right size for a few cores",
+        packaged=False,
+        rows=rows,
+        held=usual_share(rows),
+        used={image.name, label.name},
+        notes=[
+            "Without a hub, from scratch: task.size: 64, model: {architecture: resnet, config: {layer_type: basic}}"
+        ],
     )
 
 

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from septet.data.picture import ENDINGS
 from septet.data.times import read_times
 from septet.errors import DataError
 
@@ -19,6 +21,7 @@ TITLE_NAMES = ("title", "headline", "heading", "name", "author", "source", "url"
 LABEL_CHARACTERS, MOST_LABELS = 60, 1_000
 DOCUMENT_CHARACTERS = 200  # a text as long on average is one that could be learned as it stands
 LOOKED_AT = 1_000
+PICTURES = 0.9  # share of values that are paths of pictures
 # the two texts of a pair, where they are not called the same but for what counts them (sentence1, sentence2; text_a, text_b)
 PAIRS = (("premise", "hypothesis"), ("query", "document"), ("query", "passage"))
 _COUNTS = re.compile(r"^(?P<stem>.*?)_?(?P<place>1|2|a|b)$", re.IGNORECASE)
@@ -75,6 +78,13 @@ def guess_label(columns: Mapping[str, Column], num_rows: int, *, exclude: Collec
     most = max(2, min(MOST_LABELS, num_rows // 2))
     fit = [column for column in columns.values() if column.name not in exclude and _is_labels(column, most)]
     return min([c for c in fit if is_named(c)] or fit, key=lambda c: (c.missing, c.num_distinct), default=None)
+
+
+def names_pictures(column: Column) -> bool:
+    """Whether the values of a column are paths of pictures, nearly all of them."""
+    every = sum(column.counts.values())
+    named = sum(count for value, count in column.counts.items() if Path(value).suffix.lower() in ENDINGS)
+    return named >= PICTURES * every > 0
 
 
 def is_named(column: Column) -> bool:

@@ -25,6 +25,7 @@ class Plan:
         used: the columns the task reads.
         data: lines of the section `data`, behind the files.
         notes: what else is to be known; comments at the top.
+        packaged: whether that model comes with Septet, so that no hub is needed.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Plan:
     used: Collection[str] = ()
     data: Sequence[str] = ()
     notes: Sequence[str] = ()
+    packaged: bool = True
 
     def rather(self, other: Plan | None) -> Plan:
         """Return the plan with a note of how to have another that the data allow too."""

@@ -33,7 +33,7 @@ def written(seen: Seen, plan: Plan, *, base: Path, model: str | None) -> str:
     lines += ["data:", *_data(seen, plan, base)]
     lines += ["", "task:", f"  name: {plan.task}  # why: {plan.why}", *plan.keys]
     name = model or plan.model
-    lines += ["", f"model: {flow(name)}  # why: {_model_why(model, plan.about)}", _method(name), "", "train:"]
+    lines += ["", f"model: {flow(name)}  # why: {_model_why(model, plan)}", _method(name), "", "train:"]
     lines += [f"  {key}: auto  # why: {why}" for key, why in _train_whys(plan)]
     lines += [
         "",
@@ -105,10 +105,13 @@ def _database(source: str, base: Path) -> str:
     return sql.hide(address).replace(":***@", f":${{{SECRET_FROM}}}@") + mark + text
 
 
-def _model_why(model: str | None, about: str) -> str:
+def _model_why(model: str | None, plan: Plan) -> str:
+    about = plan.about
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if model is not None:
         return "given with --model"
+    if not plan.packaged:
+        return f"{about}; fetched from the hub once, or a folder"
     return (
         f"English, {about}, runs offline; the right size for {cores} cores"
         if not _has_gpu()

@@ -27,7 +27,7 @@ from septet.inputs._conversation import (
 from septet.inputs._named import fitted
 from septet.inputs._pieces import Piece, guarded, pieces_of, tokenize
 from septet.inputs._templates import Message, Template, template_of
-from septet.inputs.text import CHUNK, Text, framing
+from septet.inputs.text import CHUNK, Text, framing, save
 from septet.model.sizes import width
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Chat:
         base: the folder that a template file is relative to.
     """
 
+    varies = True
+
     def __init__(
         self,
         template: str | None = None,
@@ -84,6 +86,10 @@ class Chat:
         tokenizer.chat_template, _ = template_of(self.template, tokenizer, self.base)
         Template.of(tokenizer).check()
         return tokenizer
+
+    def save(self, processor: Any, folder: Path, reads: int | None) -> None:
+        """Write the tokenizer with the template; see `text.save`."""
+        save(processor, folder, reads)
 
     def render(self, turns: Sequence[Turn], processor: Any, *, answer: bool) -> str:
         """Return the text of a conversation; with `answer`, up to where the assistant is to speak.

@@ -9,9 +9,10 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from septet.errors import DataError
+from septet.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,9 @@ class Text:
         max_length: tokens kept, special tokens included; None keeps all.
     """
 
+    classifier = "AutoModelForSequenceClassification"
+    varies = True
+
     def __init__(self, max_length: int | None = None):
         self.max_length = max_length
 
@@ -37,8 +41,6 @@ class Text:
         Raises:
             ModelError: the folder has no tokenizer that can be read.
         """
-        from pathlib import Path
-
         from septet.model import tokenizer
 
         return tokenizer.read(Path(folder))
@@ -86,6 +88,14 @@ class Text:
             padded["attention_mask"] = torch.from_numpy(np.ascontiguousarray(real).astype(np.int64))
         return padded
 
+    def size(self, inputs: dict[str, Any], processor: Any) -> int:
+        """Return the tokens of a value."""
+        return len(inputs["input_ids"])
+
+    def save(self, processor: Any, folder: Path, reads: int | None) -> None:
+        """Write the tokenizer, and see that it gives the same ids once it is read back; see `save`."""
+        save(processor, folder, reads)
+
     def parse(self, value: Any, where: str) -> str:
         """Return a served value as text.
 
@@ -129,6 +139,28 @@ def _limited(processor: Any, most: int | None) -> Iterator[None]:
         yield
     finally:
         tokenizer.no_truncation()
+
+
+def save(processor: Any, folder: Path, reads: int | None) -> None:
+    """Write a tokenizer into a model folder.
+
+    Args:
+        reads: tokens that the model is asked with at most.
+
+    Raises:
+        ModelError: read back, it gives other ids than it gave in training.
+    """
+    from septet.model import tokenizer
+
+    if reads:
+        processor.model_max_length = reads
+    for name in ("local_files_only", "is_local"):  # how it was loaded here, which transformers would write down
+        processor.init_kwargs.pop(name, None)
+    processor.save_pretrained(str(folder))
+    # transformers can rewrite a tokenizer on saving; the ids that trained are the ones that must be served
+    probe = ["Hello, world!", "two  spaces", "naïve café – 10 €", "ALL CAPS and 12345", "emoji 🙂 end", ""]
+    if processor(probe)["input_ids"] != tokenizer.read(folder)(probe)["input_ids"]:
+        raise ModelError("The tokenizer gives other ids after saving than it gave in training.", where=str(folder))
 
 
 def framing(processor: Any) -> tuple[list[int], list[int]]:

@@ -58,6 +58,14 @@ def head_names(model: Any) -> list[str]:
     ]
 
 
+def input_embeddings(model: Any) -> nn.Module | None:
+    """Return what a model looks tokens up in; None of one that reads none."""
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:  # what transformers says of a convolutional network
+        return None
+
+
 def layer_list(model: Any) -> list[tuple[str, nn.Module]]:
     """Return the backbone's transformer blocks, lowest first, with their names; an encoder's before its decoder's."""
     from torch.nn import ModuleList
@@ -69,5 +77,6 @@ def layer_list(model: Any) -> list[tuple[str, nn.Module]]:
         return [(f"{name}.{i}", block) for name, m in outer for i, block in enumerate(m)]
     if not lists:
         return []
-    name, blocks = next(((n, m) for n, m in lists if len(m) == config.num_hidden_layers), lists[0])
+    count = getattr(config, "num_hidden_layers", None)  # a convolutional network's config may name none
+    name, blocks = next(((n, m) for n, m in lists if len(m) == count), lists[0])
     return [(f"{name}.{i}", block) for i, block in enumerate(blocks)]

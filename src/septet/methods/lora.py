@@ -117,8 +117,10 @@ class Lora:
         return [name for name in backbone if any(name == t or name.endswith("." + t) for t in self.options.targets)]
 
 
-def _peft_task(model: Any) -> str:
-    """Return peft's word for what a model does."""
+def _peft_task(model: Any) -> str | None:
+    """Return peft's word for what a model does; None of one that reads pictures, for which it has none."""
+    if model.main_input_name == "pixel_values":
+        return None
     if not writes(model):
         return "SEQ_CLS"
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+IMPORT = "from transformers import pipeline\n\n"
 _USES = {
     "text-classification": 'pipeline("text-classification", model="THIS_FOLDER", truncation=True)("your text")',
+    "image-classification": """from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+processor, model = AutoImageProcessor.from_pretrained("THIS_FOLDER"), AutoModelForImageClassification.from_pretrained("THIS_FOLDER")
+logits = model(**processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")).logits
+model.config.id2label[int(logits.argmax())]""",
     "text-generation": 'pipeline("text-generation", model="THIS_FOLDER")([{"role": "user", "content": "your question"}])',
     "fill-mask": 'pipeline("fill-mask", model="THIS_FOLDER")("a text with its mask token")',
     "text2text-generation": """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -15,12 +22,13 @@ tokenizer.decode(model.generate(**tokenizer("your text", return_tensors="pt"))[0
 }
 _KINDS = {
     "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForImageClassification": "image-classification",
     "AutoModelForCausalLM": "text-generation",
     "AutoModelForSeq2SeqLM": "text2text-generation",
     "AutoModelForMaskedLM": "fill-mask",
 }
 _LIMITS = {
-    "choices": "The model knows only the labels above and gives one of them to any text, also to texts unlike its training data.",
+    "choices": "The model knows only the labels above and gives one of them to whatever it is asked, also to what is unlike its training data.",
     "texts": "The model writes what is probable, which need not be true, and answers also what is unlike its training data.",
 }
 
@@ -45,20 +53,17 @@ intervals and baselines, are in the run's report.
 
 {_answers(task)}
 - Rows: {splits}
-- Longest text: {task.max_length} tokens; longer ones are cut
+- {_reads(setup)}
 - Training: {costs["train_s"]:.0f} s, {costs["rows_per_s"]:.0f} rows/s
 
 ## Use
 
 ```python
-from transformers import pipeline
-
-{_USES[kind]}
+{"" if kind == "image-classification" else IMPORT}{_USES[kind]}
 ```
 
 ```sh
-septet predict THIS_FOLDER texts.csv -o answers.csv
-septet serve THIS_FOLDER
+{_commands(task)}
 ```
 
 ## Limits
@@ -66,6 +71,18 @@ septet serve THIS_FOLDER
 {_LIMITS[task.answers_with]}
 The licences of the base model and of the data apply to it.
 """
+
+
+def _reads(setup: Any) -> str:
+    if setup.task.input.varies:
+        return f"Longest text: {setup.task.max_length} tokens; longer ones are cut"
+    return f"Pictures: scaled to {' x '.join(map(str, setup.processor.shape[1:]))} pixels"
+
+
+def _commands(task: Any) -> str:
+    if task.input.varies:
+        return "septet predict THIS_FOLDER texts.csv -o answers.csv\nseptet serve THIS_FOLDER"
+    return "septet predict THIS_FOLDER PICTURES -o answers.csv"
 
 
 def _chosen(best: dict[str, Any]) -> str:

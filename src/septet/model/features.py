@@ -53,8 +53,10 @@ def pooled_states(model: Any, inputs: dict[str, torch.Tensor], *, wanted: bool) 
             return
         hidden = getattr(output, "last_hidden_state", output)
         hidden = hidden if hasattr(hidden, "shape") else hidden[0]
+        if hidden.dim() == 4:  # (B, channels, height, width) of a picture: its places are its tokens
+            hidden = hidden.flatten(2).transpose(1, 2)
         # beams come as copies of their row, side by side
-        pooled.hidden_BTH = hidden[:: len(hidden) // len(inputs["input_ids"])]
+        pooled.hidden_BTH = hidden[:: len(hidden) // len(next(iter(inputs.values())))]
 
     blocks = layer_list(model)
     place = blocks[max(0, len(blocks) // 3 - 1)][1] if blocks else model.base_model

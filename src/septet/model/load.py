@@ -166,7 +166,7 @@ def load_model(
     config = _config(folder, head, dropout, attention_dropout)
     with torch.random.fork_rng(devices=[]), silent():
         torch.manual_seed(seed)
-        model, info = _read(folder, head, config, attention)
+        model, info = _read(folder, head, config, attention_of(config, head, attention))
     fresh = sorted(
         {*info["missing_keys"], *(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])}
     )
@@ -187,6 +187,18 @@ def set_dropout(config: Any, dropout: float | None, attention_dropout: float | N
         if rate is not None:
             setattr(config, name, rate)
     return config
+
+
+def attention_of(config: Any, head: Head, attention: str) -> str:
+    """Return the attention implementation for a model: `eager` where it reads pictures and has none of the fused kind."""
+    import transformers
+
+    mapping = getattr(transformers, head.auto)._model_mapping
+    if head.auto != "AutoModelForImageClassification" or attention != "sdpa" or type(config) not in mapping:
+        return attention
+    found = mapping[type(config)]
+    kinds = found if isinstance(found, (list, tuple)) else [found]
+    return attention if all(getattr(kind, "_supports_sdpa", False) for kind in kinds) else "eager"
 
 
 @contextlib.contextmanager

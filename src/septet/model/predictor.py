@@ -29,7 +29,7 @@ class Predictor:
     Args:
         model: a transformers model; it is put into `eval()` for each call and back as it was.
         task: the task with its labels.
-        processor: the tokenizer.
+        processor: the tokenizer, or what makes pixels of pictures.
         length: pad every batch to this many tokens; None pads to its longest row.
         clean: how texts are cleaned first, as the training rows were; None where they are clean already.
     """
@@ -115,7 +115,7 @@ class Predictor:
         return {column: value if value is None else clean_value(value, masked) for column, value in row.items()}
 
     def _cleaned(self, row: Row) -> Row:
-        if self.clean is None:
+        if self.clean is None or not self.task.input.varies:
             return row
         if self.task.answers_with == "choices":
             return {**row, **{column: clean_text(str(row[column]), self.clean) for column in self.task.texts}}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from septet.errors import RecipeError
+from septet.inputs.image import Pixels
 from septet.model import tokenizer
-from septet.model.load import Loaded, set_dropout, silent
+from septet.model.load import Loaded, attention_of, set_dropout, silent
 from septet.recipe.model import Model
 from septet.tasks import Head
 
@@ -79,7 +80,7 @@ def new_model(
         torch.manual_seed(seed)
         try:
             model = getattr(transformers, head.auto).from_config(
-                config, attn_implementation=attention, dtype=torch.float32
+                config, attn_implementation=attention_of(config, head, attention), dtype=torch.float32
             )
         except Exception as error:
             raise _unfit(options, error) from error
@@ -98,19 +99,31 @@ def config_of(options: Model, head: Head, processor: Any) -> Any:
         fields = kind().to_dict()
     given = _given(options, kind, fields)
     values = {**_sizes(options, kind, fields, given), **given}
-    last = max(processor.get_vocab().values())
-    values |= {name: getattr(processor, name, None) for name in _IDS} | {"vocab_size": last + 1}
-    if fields.get("is_encoder_decoder") and fields.get("decoder_start_token_id") is None:
-        values["decoder_start_token_id"] = processor.pad_token_id  # as T5 does; its config alone does not say so
-    if not fields.get("type_vocab_size"):
-        tokenizer.keep(
-            processor, "model_input_names", [n for n in processor.model_input_names if n != "token_type_ids"]
-        )
+    values |= _of_pixels(processor, fields, given) if isinstance(processor, Pixels) else _of_tokens(processor, fields)
     try:
         with silent():
             return kind(**values, **head.config)
     except Exception as error:
         raise _unfit(options, error) from error
+
+
+def _of_tokens(processor: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what a tokenizer decides of a config; it no longer gives token types where the model knows none."""
+    last = max(processor.get_vocab().values())
+    found = {name: getattr(processor, name, None) for name in _IDS} | {"vocab_size": last + 1}
+    if fields.get("is_encoder_decoder") and fields.get("decoder_start_token_id") is None:
+        found["decoder_start_token_id"] = processor.pad_token_id  # as T5 does; its config alone does not say so
+    if not fields.get("type_vocab_size"):
+        tokenizer.keep(
+            processor, "model_input_names", [n for n in processor.model_input_names if n != "token_type_ids"]
+        )
+    return found
+
+
+def _of_pixels(processor: Pixels, fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what an image processor decides of a config."""
+    side = processor.shape[1]
+    return {"image_size": side} if "image_size" in fields and "image_size" not in given else {}
 
 
 def shape_of(options: Model) -> dict[str, Any]:

@@ -75,6 +75,29 @@ def lengths(data: Data) -> Html | None:
     return join([tag("div", figures, class_="pair"), whole])
 
 
+def pictures(data: Data) -> Html | None:
+    """Return the sizes and kinds of pictures, and where a few of them lie; None where the rows are no pictures."""
+    found = {split: each["pictures"] for split, each in data.profile.items() if "pictures" in each}
+    if not found:
+        return None
+    sizes = [[split, side, *_steps(each[side])] for split, each in found.items() for side in ("width", "height")]
+    kinds = [
+        [split, ", ".join(f"{kind} {count:,}" for kind, count in each["kinds"].items())]
+        for split, each in found.items()
+    ]
+    some = [
+        [split, one["label"], tag("small", one["place"])] for split, each in found.items() for one in each["samples"]
+    ]
+    names = ("least", *_STEP_NAMES[1:5], "most", "mean")
+    return join(
+        [
+            table(["split", "pixels of", *names], sizes, numeric=range(2, 9), caption="Sizes", class_="quiet"),
+            table(["split", "kinds"], kinds, caption="Kinds", class_="quiet"),
+            table(["split", "label", "file"], some, caption="Samples", class_="quiet rows") if some else None,
+        ]
+    )
+
+
 def columns(data: Data) -> Html:
     """Return the columns as they were read, and what the task's own hold once they are clean."""
     parts: list[Any] = []
@@ -99,7 +122,8 @@ def columns(data: Data) -> Html:
         for split in data.splits
         for column, facts in data.profile[split]["columns"].items()
     ]
-    parts.append(table(["split", "column", "distinct", "empty"], kept, numeric=(2, 3), caption="As kept, cleaned"))
+    if kept:
+        parts.append(table(["split", "column", "distinct", "empty"], kept, numeric=(2, 3), caption="As kept, cleaned"))
     return join(parts)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from septet.run import Run
 
 NAME = "data.html"
+OF_TEXTS = ("lengths", "words", "odd", "samples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ def page(data: Data) -> str:
         ("ledger", "Ledger", lambda data: books(data.facts)),
         ("target", "Target", target),
         ("labels", "Labels", columns.labels),
+        ("pictures", "Pictures", columns.pictures),
         ("lengths", "Lengths", columns.lengths),
         ("columns", "Columns", columns.columns),
         ("words", "Words", columns.vocabulary),
@@ -71,6 +73,8 @@ def page(data: Data) -> str:
         ("samples", "Samples", columns.samples),
         ("origin", "Where from", origin),
     ]
+    if "pictures" in data.profile["train"]:
+        parts = [part for part in parts if part[0] not in OF_TEXTS]
     shown = [(name, title, body) for name, title, make in parts if (body := make(data)) is not None]
     menu = tag("nav", [tag("a", title, href=f"#{name}") for name, title, _ in shown], aria_label="Sections")
     body = [tag("section", tag("h2", title), content, id=name) for name, title, content in shown]
@@ -90,7 +94,7 @@ def summary(story: Story) -> Html:
     data = Data(story.recipe, story.data)
     link = tag("a", "The page of the data", href=NAME)
     more = tag("p", link, " beside this file has columns, labels, words, odd rows and samples.", class_="muted")
-    return join([more, books(story.data), columns.lengths(data)])
+    return join([more, books(story.data), columns.pictures(data) or columns.lengths(data)])
 
 
 def books(data: dict[str, Any]) -> Html:

@@ -117,6 +117,25 @@ class Model(Block):
         """What a person calls it."""
         return self.name or f"{self.architecture} from scratch"
 
+    def reads(self, pictures: bool) -> Iterator[Problem]:
+        """Yield what a new model lacks for the rows of its task.
+
+        Args:
+            pictures: whether the rows are pictures.
+        """
+        if self.architecture is None:
+            return
+        if pictures:
+            for name in ("tokenizer", "vocabulary"):
+                if getattr(self, name) is not None:
+                    yield Problem(name, "would be ignored: the rows are pictures.", "remove it")
+        elif self.tokenizer is None and self.vocabulary is None:
+            yield Problem(
+                "tokenizer",
+                "is missing: the folder of the new model's tokenizer.",
+                "tokenizer: DIR, or vocabulary: {kind: bpe, size: 8000} to learn one",
+            )
+
     @model_validator(mode="before")
     @classmethod
     def _no_default_beside_architecture(cls, values: Any) -> Any:
@@ -143,12 +162,6 @@ class Model(Block):
                 "architecture",
                 f"cannot be given beside model.name, which is {self.name}: a model is read or built.",
                 "remove one of the two",
-            )
-        if self.tokenizer is None and self.vocabulary is None:
-            yield Problem(
-                "tokenizer",
-                "is missing: the folder of the new model's tokenizer.",
-                "tokenizer: DIR, or vocabulary: {kind: bpe, size: 8000} to learn one",
             )
         if self.tokenizer is not None and self.vocabulary is not None:
             yield Problem("vocabulary", "cannot be given beside model.tokenizer.", "remove one of the two")

@@ -102,6 +102,13 @@ class Train(Block):
         why="padding is work without result",
         change="you repeat a recipe that padded to the maximum",
     )
+    batch_norm: Literal["frozen", "recalibrated"] | None = key(
+        None,
+        "Statistics of batch norms (ResNet, MobileNet): the checkpoint's, or computed once from up to 1,024 training rows; constant in training either way.",
+        why="derived where the model has some: frozen; recalibrated for a new model",
+        change="your pictures look unlike those of the checkpoint (recalibrated)",
+        example="frozen",
+    )
     lr: Positive | None = key(
         None,
         "Peak learning rate.",

@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from septet import registry
 from septet.augment import augment
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of
+from septet.inputs import require_texts
 from septet.inputs.chat import Chat
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -42,6 +44,7 @@ def show(recipe: Recipe, prepared: Prepared, num: int, *, listen: Listen = quiet
         ModelError: the model folder is unsafe or damaged.
         DataError: no row of train holds anything to learn, or its texts are too few for a vocabulary.
     """
+    require_texts(registry.part("task", recipe.task.name)(recipe.task), "septet show")
     encoded = encode(recipe, prepared, folder_of(recipe, prepared, listen=listen), listen=listen)
     rows = prepared.rows("train")
     examples = _by_row(rows, encoded.originals)

@@ -1,4 +1,4 @@
-"""One label for each row: sentiment, topic, intent, routing.
+"""One label for each row, a text, a pair of texts or a picture: sentiment, topic, intent, routing, what is to be seen.
 
 The loss is cross-entropy over the labels seen in training, weighted by class where asked and smoothed where asked, or the focal loss.
 A row's weight is its class weight, so that the update is the weighted mean over the whole group of rows (PyTorch's
@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from septet.data.schema import Schema
 from septet.errors import DataError, RecipeError
+from septet.inputs import Input
+from septet.inputs.image import Image
 from septet.inputs.text import Text
 from septet.recipe.block import Problem
 from septet.report import Finding
@@ -36,7 +38,27 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    text: str | list[str] = Field(description="Column with the text, or two columns for a pair of texts.")
+    image: str | None = Field(
+        None,
+        description="Instead of text: column with pictures, as paths; `image` where the data are a folder of pictures, one sub-folder a label.",
+        json_schema_extra={"why": "the rows are texts"},
+        examples=["image"],
+    )
+    text: str | list[str] | None = Field(
+        None,
+        validate_default=True,
+        description="Column with the text, or two columns for a pair of texts.",
+        json_schema_extra={"why": "the rows are pictures"},
+        examples=["body"],
+    )
+    size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="With image: pixels of both sides that pictures are scaled to, 8 to 4,096. Lower it where the model takes any size and time is short.",
+        json_schema_extra={"why": "what the model's folder says"},
+        examples=[224],
+    )
     label: str = Field(description="Column with the label; its values are the classes.")
     labels: list[str] | None = Field(
         None,
@@ -72,7 +94,9 @@ class Options(BaseModel):
 
     @field_validator("text")
     @classmethod
-    def _one_or_two(cls, value: str | list[str]) -> str | list[str]:
+    def _one_or_two(cls, value: str | list[str] | None, info: ValidationInfo) -> str | list[str] | None:
+        if value is None and info.data.get("image") is None:
+            raise ValueError("is missing: column with the text, or two for a pair; or task.image, with pictures")
         if isinstance(value, list) and len(value) != 2:
             raise ValueError("must be one column or a list of two columns")
         return value
@@ -85,6 +109,12 @@ class Options(BaseModel):
         return value
 
     def problems(self) -> Iterator[Problem]:
+        if self.text is not None and self.image is not None:
+            yield Problem(
+                "image", "cannot be given beside task.text: a row is a text or a picture.", "remove one of the two"
+            )
+        if self.size is not None and self.image is None:
+            yield Problem("size", "would be ignored: it is of pictures.", "remove it")
         if self.gamma is not None and self.loss != "focal":
             yield Problem("gamma", "would be ignored: it is the power of focal loss.", "task.loss: focal")
         if self.loss == "focal" and self.label_smoothing:
@@ -114,32 +144,40 @@ class Classify(Task):
     name = "classify"
     metrics = ("accuracy", "f1", "f1_micro", "precision", "recall", "log_loss", "calibration_error")
     primary = "accuracy"
-    baselines = ("majority", "tfidf", "features")
     answers_with = "choices"
     loss_metric = "log_loss"
     coefficients = {"label": 1.0}  # noqa: RUF012
+
+    @property
+    def baselines(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return ("majority",) if self.options.image is not None else ("majority", "tfidf", "features")
 
     @property
     def schema(self) -> Schema:
         """The columns as the data stage takes them.
 
         Raises:
-            RecipeError: the same column is text and label.
+            RecipeError: the same column is read and learned.
         """
+        image = self.options.image
         if self.options.label in self.texts:
             raise RecipeError(
-                f"task.text and task.label are the same column ({self.options.label!r}).",
-                hint="name the column that holds the text",
+                f"task.{'text' if image is None else 'image'} and task.label are the same column ({self.options.label!r}).",
+                hint=f"name the column that holds the {'text' if image is None else 'pictures'}",
             )
+        if image is not None:
+            return Schema((image,), self.options.label, keys={image: "task.image"}, pictures=True)
         return Schema(tuple(self.texts), self.options.label)
 
     @property
     def texts(self) -> list[str]:
-        return [self.options.text] if isinstance(self.options.text, str) else self.options.text
+        if self.options.image is not None:
+            return [self.options.image]
+        return [self.options.text] if isinstance(self.options.text, str) else list(self.options.text or ())
 
     @property
-    def input(self) -> Text:
-        return Text(self.max_length)
+    def input(self) -> Input:
+        return Text(self.max_length) if self.options.image is None else Image(self.options.size)
 
     def learn(self, rows: Sequence[Row], *, max_length: int | None = None) -> Classify:
         """Return a copy that knows the labels and their weights.
@@ -161,10 +199,10 @@ class Classify(Task):
             "label2id": {label: i for i, label in enumerate(self.labels)},
             "problem_type": "single_label_classification",
         }
-        return {"label": Head("AutoModelForSequenceClassification", config)}
+        return {"label": Head(self.input.classifier, config)}
 
     def value(self, row: Row) -> str | tuple[str, ...]:
-        """Return what the input encodes: the text, or the pair.
+        """Return what the input encodes: the text, the pair, or the address of the picture.
 
         Raises:
             DataError: a text column is missing.
@@ -188,9 +226,8 @@ class Classify(Task):
         for row, inputs in zip(rows, encoded, strict=True):
             truncated = inputs.pop("truncated")
             target = place.get(str(row.get(self.options.label)))
-            found.append(
-                [Example(int(row.get("_row", 0)), inputs, target, len(inputs["input_ids"]), {"truncated": truncated})]
-            )
+            size = self.input.size(inputs, processor)
+            found.append([Example(int(row.get("_row", 0)), inputs, target, size, {"truncated": truncated})])
         return found
 
     def collate(self, examples: Sequence[Example], processor: Any, length: int | None = None) -> Batch:
@@ -215,7 +252,7 @@ class Classify(Task):
         import torch
         from torch.nn.functional import cross_entropy
 
-        logits_BK = model(**batch.inputs).logits.float()
+        logits_BK = model(**_as_computed(model, batch)).logits.float()
         targets = batch.targets.to(logits_BK.device)  # pyright: ignore[reportOptionalMemberAccess]
         each = cross_entropy(logits_BK, targets, reduction="none", label_smoothing=self.options.label_smoothing)
         if self.options.loss == "focal":
@@ -243,12 +280,12 @@ class Classify(Task):
         from septet.model.features import pooled_states
 
         with pooled_states(model, batch.inputs, wanted=embed) as pooled:
-            logits_BK = model(**batch.inputs).logits.float()
+            logits_BK = model(**_as_computed(model, batch)).logits.float()
         scores_BK = logits_BK.double().softmax(-1).cpu().numpy()
         vectors_BH = pooled.vectors()
-        found = []
+        found, width = [], next(iter(batch.inputs.values())).shape[1]
         for i, scores in enumerate(scores_BK):
-            size = batch.meta[i].get("size", batch.inputs["input_ids"].shape[1])
+            size = batch.meta[i].get("size", width)
             found.append(
                 Prediction(
                     batch.rows[i],
@@ -315,3 +352,11 @@ class Classify(Task):
                 hint=f"the labels are {', '.join(labels[:20])}",
             )
         return [float(chosen[label]) for label in labels]  # type: ignore[index]
+
+
+def _as_computed(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+    """Return the inputs of a batch, pixels in the number format that the model computes with."""
+    inputs = batch.inputs
+    if "pixel_values" in inputs:
+        return {**inputs, "pixel_values": inputs["pixel_values"].to(model.dtype)}
+    return inputs
