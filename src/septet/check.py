@@ -7,11 +7,12 @@ sets beside what it took.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from septet.engine import machine as machines
+from septet.errors import amount
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -31,6 +32,8 @@ ESTIMATED = {
 }
 # a run that leaves less than this of the machine's memory is warned about
 RESERVE = 0.1
+# processes that a divided model's share is told for
+PROCESSES = (2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
         findings = Report(setup.findings.findings)
         findings.add(
             *_resources(estimate, facts),
+            _divided(setup, estimate),
             *_frameworks(facts),
             Finding(
                 "precision-chosen", "note", f"{setup.recipe.train.precision}: {setup.recipe.whys['train.precision']}."
@@ -148,6 +152,33 @@ def _resources(estimate: dict[str, Any], facts: dict[str, Any]) -> list[Finding]
             )
         )
     return found
+
+
+def _divided(setup: Setup, estimate: dict[str, Any]) -> Finding | None:
+    """Return what each process would hold of a model that `train.shard` divides; the estimate is of one process, which holds it whole."""
+    if not setup.recipe.train.shard:
+        return None
+    from septet.engine.device import DTYPES
+    from septet.engine.shard import held_bytes
+
+    dtype, moments = DTYPES[setup.recipe.train.precision or "fp32"], estimate["moment_bytes_each"]
+    held = {world: held_bytes(setup.model, dtype, moments, world=world) for world in PROCESSES}
+    gathered = held[PROCESSES[0]][1]
+    whole = 4 * sum(p.numel() for p in setup.model.parameters())
+    return Finding(
+        "memory-divided",
+        "note",
+        f"Divided over {_listed(PROCESSES)} processes, each holds {_listed(amount(share) for share, _ in held.values())} of weights, gradients, masters and moments, "
+        f"{amount(gathered)} of the largest part while it learns, and what a micro-batch takes. Loading takes {amount(whole)} of each process's host memory for a moment; "
+        "the time and memory that are estimated are those of one process.",
+        "",
+        {"held_bytes": {str(world): share for world, (share, _) in held.items()}, "gathered_bytes": gathered},
+    )
+
+
+def _listed(values: Iterable[Any]) -> str:
+    *others, last = map(str, values)
+    return f"{', '.join(others)} or {last}"
 
 
 def _frameworks(facts: dict[str, Any]) -> list[Finding]:

@@ -109,9 +109,16 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
         "memory_bytes": peak_memory_bytes() + short,
+        "moment_bytes_each": round(_moment_bytes(optimizer), 2),
         "disk_bytes": disk_bytes(setup) + frozen_bytes,
         "measured_s": round(time.perf_counter() - began, 1),
     }
+
+
+def _moment_bytes(optimizer: Any) -> float:
+    """Return the bytes that an optimiser keeps for each number that learns."""
+    kept = sum(t.nbytes for t in optimizer.state().values())
+    return kept / max(1, sum(t.numel() for t in optimizer.masters.tensors.values()))
 
 
 def _saves_between(train: Any, steps: int, train_s: float) -> float:

@@ -15,6 +15,9 @@ from safetensors.torch import load_file
 import kinds
 import small
 from crew import Crew
+from septet.engine.shard import held_bytes
+from septet.model.load import load_model
+from septet.tasks import Head
 from tiny import distance, model_folder
 
 
@@ -81,6 +84,18 @@ def test_every_row_once_an_epoch(course, world):
 def test_each_rank_holds_its_share(course):
     (facts, _), (expected, _) = course(2), course(1)
     assert max(facts["held"]) <= 0.51 * expected["held"][0]
+
+
+def test_what_check_says_that_each_rank_holds(course, tmp_path):
+    """Masters, gradients and AdamW's moments of all numbers, to what the ranks' last rows and counts of updates add."""
+    facts, _ = course(2)
+    model = load_model(
+        model_folder(tmp_path / "bert"), Head("AutoModelForSequenceClassification", {"num_labels": 3}), seed=3
+    ).model
+    share, gathered = held_bytes(model, torch.float32, 8.0, world=2)
+    assert share == 8 * sum(p.numel() for p in model.parameters())
+    assert share * 3 / 4 == pytest.approx(4 * np.mean(facts["held"]), rel=0.01), "3 of 4 numbers: no gradients"
+    assert gathered == 12 * sum(p.numel() for n, p in model.named_parameters() if ".layer.0." in n)
 
 
 def test_a_divided_run_of_two_is_a_run_of_one(crew, tmp_path):

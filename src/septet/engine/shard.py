@@ -53,6 +53,24 @@ def refusal(model: nn.Module, recipe: Recipe, optimizer: Any) -> Finding | None:
     return Finding("not-divisible", "blocker", f"train.shard cannot divide this run: {told[0]}.", told[1])
 
 
+def held_bytes(model: nn.Module, dtype: torch.dtype, moment_bytes: float, *, world: int) -> tuple[int, int]:
+    """Return the bytes that each of so many processes would hold of a divided model, and those of its largest part while that learns.
+
+    Args:
+        model: whole.
+        dtype: what it would compute in.
+        moment_bytes: that the optimizer keeps for each number that learns.
+    """
+    # master and gradient in fp32
+    each = {p: 8 + moment_bytes if p.requires_grad else dtype.itemsize for p in model.parameters()}
+    inside = [list(block.parameters()) for block in _blocks(model)]
+    within = {p for block in inside for p in block}
+    parts = [*inside, [p for p in each if p not in within]]
+    # gathered weights and their gradients, and these once more in fp32 while they are summed
+    largest = max(sum(p.numel() * (2 * dtype.itemsize + 4) for p in part) for part in parts)
+    return round(sum(p.numel() * size for p, size in each.items()) / world), largest
+
+
 def divide(
     model: nn.Module, device: torch.device, dtype: torch.dtype, used_rows: dict[str, torch.Tensor]
 ) -> ShardedMasters:
