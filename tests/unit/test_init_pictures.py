@@ -51,3 +51,9 @@ def test_a_folder_with_texts_and_a_picture_is_one_of_texts(tmp_path):
     (tmp_path / "notes" / "a.txt").write_text("A text.\n\n" * 50)
     album(tmp_path / "notes", 1)
     assert "name: pretrain" in init(tmp_path / "notes")
+
+
+def test_a_note_beside_pictures_does_not_make_them_texts(tmp_path):
+    album(tmp_path / "pets", 10)
+    (tmp_path / "pets" / "readme.txt").write_text("from the garden")
+    assert "image: image" in init(tmp_path / "pets")

@@ -26,6 +26,8 @@ from septet.report import Finding
 
 IMAGE, LABEL = "image", "label"
 SHOWN = 10
+# pictures beside one text at the top of a folder, from which on it is a note beside them
+PICTURES_A_NOTE = 10
 
 
 @dataclass(slots=True)
@@ -84,13 +86,14 @@ def folder(path: Path, *, labelled: bool = True) -> Table:
 
 
 def splits(path: Path) -> dict[str, Path] | None:
-    """Return the folders of pictures by split, where their names tell, else the folder as train; None where there is no picture."""
-    if not path.is_dir() or not is_folder(path) or any(path.glob("*.txt")):
+    """Return the folders of pictures by split, where their names tell, else the folder as train; None where it is one of texts, or there is no picture."""
+    if not path.is_dir() or not is_folder(path):
         return None
     names, _, _ = _in_folder(path.absolute())
-    heads = list(dict.fromkeys(name.split("/")[0] for name in names if "/" in name))
-    if not names:
+    # a note may lie beside pictures, as some pictures may beside texts
+    if len(names) <= PICTURES_A_NOTE * sum(1 for _ in path.glob("*.txt")):
         return None
+    heads = list(dict.fromkeys(name.split("/")[0] for name in names if "/" in name))
     found = {SPLITS[head.lower()]: path / head for head in heads if head.lower() in SPLITS}
     return found if "train" in found and len(found) == len(heads) else {"train": path}
 
