@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from septet.data import pictures
-from septet.data.files import LONGEST_LINE, in_archive
-from septet.data.picture import ENDINGS, Unreadable, read_whole
+from septet.data.files import LONGEST_LINE, PICTURES, in_archive
+from septet.data.picture import Unreadable, read_whole
 from septet.data.read import read
 from septet.data.table import Part, Table, require_columns
 from septet.data.write import Writer, open_writer
@@ -279,7 +279,7 @@ def _pictures(source: Any, column: str) -> Table:
             "Pictures are not read from standard input.", hint="a picture, a folder, or a table with paths"
         )
     path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
-    if path is not None and path.suffix.lower() in ENDINGS and (path.is_file() or in_archive(path)):
+    if path is not None and path.suffix.lower() in PICTURES and (path.is_file() or in_archive(path)):
         return Table({column: [str(source)]}, [Part("picture", 0)])
     if path is not None and pictures.is_folder(path):
         table = pictures.folder(path, labelled=False)

@@ -83,7 +83,7 @@ class Preview:
                 split = step.split
                 yield f"\n{split}"
             rows = f"{step.rows:,} row{'' if step.rows == 1 else 's'}"
-            yield f"  {step.name:<16}{rows} {'would change' if step.what == 'changed' else 'would be dropped'}"
+            yield f"  {step.name:<15} {rows} {'would change' if step.what == 'changed' else 'would be dropped'}"
             for each in step.examples:
                 shown = _cut(each.before, WIDTH) if each.after is None else _marked(each.before, each.after, colour)
                 yield f"    {each.place}: {shown}"

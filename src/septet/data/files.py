@@ -13,7 +13,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,6 +44,8 @@ FORMATS = {
     ".xls": "excel",
     ".ods": "excel",
 }
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+LOOKED_AT = 1_000  # files of a folder without a table, to see whether it is one of pictures
 PACKED = (".gz", ".xz", ".zst")
 ARCHIVES = (".zip", ".tar", ".tgz", ".txz")
 KINDS = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods, conll"
@@ -240,7 +242,9 @@ def _folder(folder: Path, *, plain: bool) -> list[Path]:
     found = [p for p in sorted(folder.iterdir()) if p.is_file() and is_table(p.name, plain=plain)]
     if not found:
         kinds = KINDS + (", txt" if plain else "")
-        raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder))
+        some = islice((p.suffix.lower() for p in folder.rglob("*")), LOOKED_AT)
+        hint = "task: {name: classify, image: image, label: label}   for pictures" if {*some} & {*PICTURES} else None
+        raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder), hint=hint)
     check_splits([p.name for p in found], shown(folder))
     return found
 

@@ -22,7 +22,6 @@ from septet.errors import DataError, MissingExtraError, amount
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others, such as EPS, would start programs
 MOST_PIXELS = 100_000_000  # a 100-megapixel camera; decoded that is 300 MB
 LARGEST = 512 << 20  # bytes of a file

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from septet.data import archive
-from septet.data.files import ARCHIVES, SPLITS, ending, in_archive, is_table, shown
-from septet.data.picture import ENDINGS, Picture, Unreadable, file_of, members_of, read_whole, sha256_of
+from septet.data.files import ARCHIVES, PICTURES, SPLITS, ending, in_archive, is_table, shown
+from septet.data.picture import Picture, Unreadable, file_of, members_of, read_whole, sha256_of
 from septet.data.table import Part, Stamp, Table
 from septet.errors import DataError, RecipeError
 from septet.report import Finding
@@ -71,9 +71,9 @@ def folder(path: Path, *, labelled: bool = True) -> Table:
     names, others, table = _in_archive(root) if not root.is_dir() else _in_folder(root)
     if not names:
         raise DataError(
-            f"The folder holds no picture ({', '.join(end[1:] for end in ENDINGS)}) and no table.",
+            f"The folder holds no picture ({', '.join(end[1:] for end in PICTURES)}) and no table.",
             where=shown(path),
-            received=", ".join(others[:6]) or None,
+            **({"received": ", ".join(others[:6])} if others else {}),
         )
     table.columns[IMAGE] = [f"{root}/{name}" for name in names]
     if labelled:
@@ -236,7 +236,7 @@ def _in_folder(root: Path) -> tuple[list[str], list[str], Table]:
                 # a link to a folder above would never end
                 (others.append(name) if entry.is_symlink() else stack.append(Path(entry.path)))
             else:
-                (names if Path(name).suffix.lower() in ENDINGS else others).append(name)
+                (names if Path(name).suffix.lower() in PICTURES else others).append(name)
     if links:
         table.left_out["a link out of the folder"] = len(links)
         table.findings.append(_links(shown(root), sorted(links)))
@@ -247,7 +247,7 @@ def _in_archive(root: Path) -> tuple[list[str], list[str], Table]:
     path, under = (root, "") if root.is_file() else in_archive(root) or (root, "")
     prefix = f"{under.rstrip('/')}/" if under else ""
     every = sorted(name.removeprefix(prefix) for name in members_of(path) if name.startswith(prefix))
-    names = [name for name in every if Path(name).suffix.lower() in ENDINGS and not archive.hidden(name)]
+    names = [name for name in every if Path(name).suffix.lower() in PICTURES and not archive.hidden(name)]
     taken = set(names)
     table = Table({}, [])
     table.pictures = Pictures(watched=dict([_watched(str(path))]))
@@ -279,7 +279,7 @@ def _unreadable(table: Table, reasons: Mapping[int, str]) -> Finding:
     return Finding(
         "picture-unreadable",
         "warning",
-        f"{table.name}: {len(reasons):,} of {len(table):,} pictures cannot be read and were left out: {told}.",
+        f"{table.name}: {len(reasons):,} of {len(table):,} pictures cannot be read and {'was' if len(reasons) == 1 else 'were'} left out: {told}.",
         "mend or remove these files",
         {
             "rows": len(reasons),
@@ -293,7 +293,7 @@ def _links(name: str, links: Sequence[str]) -> Finding:
     return Finding(
         "picture-unreadable",
         "warning",
-        f"{name}: {len(links):,} links lead out of the folder and were not followed: {_listed(links)}.",
+        f"{name}: {len(links):,} {'link leads' if len(links) == 1 else 'links lead'} out of the folder and {'was' if len(links) == 1 else 'were'} not followed: {_listed(links)}.",
         "copy what they lead to, or name the pictures in a table",
         {"rows": len(links), "reasons": {"a link out of the folder": len(links)}, "places": list(links[:SHOWN])},
     )
@@ -314,7 +314,7 @@ def _frames(pictures: Sequence[Picture]) -> Finding:
     return Finding(
         "picture-frames",
         "note",
-        f"{len(names):,} pictures have several frames, of which the first is read: {_listed(names)}.",
+        f"{len(names):,} {'picture has' if len(names) == 1 else 'pictures have'} several frames, of which the first is read: {_listed(names)}.",
         "save the frames as pictures of their own where they matter",
         {"rows": len(names), "places": names[:SHOWN]},
     )

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from septet.data.picture import ENDINGS
+from septet.data.files import PICTURES as ENDINGS
 from septet.data.times import read_times
 from septet.errors import DataError
 

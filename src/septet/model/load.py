@@ -243,7 +243,10 @@ def _config(folder: Path, head: Head, dropout: float | None, attention_dropout: 
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **head.config)
+        with silent():  # of labels that are others than the checkpoint's, as they always are
+            config = AutoConfig.from_pretrained(
+                str(folder), trust_remote_code=False, local_files_only=True, **head.config
+            )
     except Exception as error:
         raise ModelError(
             f"config.json cannot be used: {type(error).__name__}: {str(error)[:300]}", where=str(folder)

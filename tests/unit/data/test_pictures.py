@@ -146,7 +146,7 @@ class TestDamage:
         folder = album(tmp_path / "a", 1)
         says = break_album(folder)[name]
         table = pictures.look(read(folder, reading=READING), "image")
-        (told,) = [f for f in table.findings if f.slug == "picture-unreadable" and "links lead" not in f.message]
+        (told,) = [f for f in table.findings if f.slug == "picture-unreadable" and "followed" not in f.message]
         reasons = {reason: count for reason, count in told.evidence["reasons"].items() if re.fullmatch(says, reason)}
         assert reasons, told.evidence["reasons"]
         assert not any(Path(p.address).name == name for p in table.pictures.known.values())
@@ -293,3 +293,12 @@ class TestPreparing:
         album(tmp_path / "a", 30)
         _, facts = prepared(tmp_path, {"train": "a", **NO_SPLIT})
         assert len(facts["raw"]) == 1 and "029.png" not in json.dumps(facts["raw"])
+
+
+def test_a_folder_of_pictures_for_a_task_of_texts_names_the_way(tmp_path):
+    album(tmp_path / "a", 1)
+    task = {"name": "classify", "text": "text", "label": "label"}
+    source = Recipe.load({"data": {"train": str(tmp_path / "a")}, "task": task})
+    with pytest.raises(SeptetError) as caught:
+        prepare(source, Run(tmp_path / "runs" / "a"))
+    assert "image: image" in caught.value.hint
