@@ -1,8 +1,8 @@
 """What this machine keeps between runs, in the user's cache folder: measurements, compiled code, anything that can be made anew.
 
 The folder is `$SEPTET_CACHE`, or `septet` in `$XDG_CACHE_HOME`, or `~/.cache/septet`. It may be removed at any time. Entries are small JSON files,
-one a fact, found by the hash of what they depend on and replaced in one step, so that processes may write at the same time. A folder that cannot
-be written, and an entry that cannot be read, count as absent.
+one a fact, found by the hash of what they depend on and replaced in one step, so that processes may write at the same time; and files of bytes, each
+behind its digest, of which those used longest ago go when a kind needs the room. A folder that cannot be written, and an entry that cannot be read, count as absent.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from septet.durable import write_atomic
 
 FORMAT = 1  # raise it when entries are written in another way
+DIGEST = 16  # bytes
 
 
 def folder(name: str = "") -> Path:
@@ -56,3 +57,40 @@ def write(kind: str, facts: dict[str, Any], value: dict[str, Any]) -> None:
     text = json.dumps({"facts": facts, "value": value}, indent=1) + "\n"
     with contextlib.suppress(OSError):
         write_atomic(entry(kind, facts), text.encode())
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Return what a file of bytes holds; None where there is none, or none whole."""
+    try:
+        raw = path.read_bytes()
+        if hashlib.blake2b(raw[DIGEST:], digest_size=DIGEST).digest() != raw[:DIGEST]:
+            return None
+        os.utime(path)
+    except OSError:
+        return None
+    return raw[DIGEST:]
+
+
+def write_bytes(path: Path, raw: bytes, *, most: int) -> None:
+    """Keep bytes behind their digest; where the folder cannot be written, nothing is kept.
+
+    Args:
+        most: bytes that files of this kind and ending may take together; those used longest ago go first.
+    """
+    with contextlib.suppress(OSError):
+        _sweep(path, len(raw), most)
+        write_atomic(path, hashlib.blake2b(raw, digest_size=DIGEST).digest() + raw)
+
+
+def _sweep(path: Path, needed: int, most: int) -> None:
+    kept = []
+    for each in path.parent.glob(f"*{path.suffix}"):
+        with contextlib.suppress(OSError):
+            kept.append((each.stat().st_mtime, each.stat().st_size, each))
+    total = needed + sum(size for _, size, _ in kept)
+    for _, size, each in sorted(kept):
+        if total <= most:
+            return
+        with contextlib.suppress(OSError):
+            each.unlink()
+            total -= size

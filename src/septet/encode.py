@@ -15,6 +15,7 @@ from septet.augment import augment, varied
 from septet.baselines import check_reads
 from septet.data.schema import derived
 from septet.data.store import Prepared, fingerprint
+from septet.engine.examples import encoded, tokenizer_facts
 from septet.engine.mixture import Mixture
 from septet.engine.versions import Versions
 from septet.errors import DataError, RecipeError
@@ -90,7 +91,8 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     _check_length(recipe, task, config)
     if task.cuts:
         task = task.learn(rows, max_length=recipe.model.max_length)
-    found = task.encode(rows, processor)
+    files = tokenizer_facts(folder)
+    found = encoded(task, processor, rows, _facts(prepared, "train", files))
     examples = [example for each in found for example in each]
     if not examples:
         raise _nothing_to_learn(task, rows, processor)
@@ -103,7 +105,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     if not train:
         raise _nothing_to_learn(task, rows, processor)
     validation_rows = prepared.rows("validation") if "validation" in prepared.splits else []
-    validation = task.encode(validation_rows, processor)
+    validation = encoded(task, processor, validation_rows, _facts(prepared, "validation", files))
     mixture = mix.mixture([len(each) for each in found])
     findings = Report()
     findings.add(
@@ -115,7 +117,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         _endless(task, processor, config),
     )
     listen("progress", what="encode", done=len(rows), total=len(rows))
-    encoded = Encoded(
+    made = Encoded(
         recipe,
         task,
         processor,
@@ -126,7 +128,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         findings,
         mixture,
     )
-    return _varied(encoded, prepared, rows, listen)
+    return _varied(made, prepared, rows, listen)
 
 
 def folder_of(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Path:
@@ -180,6 +182,12 @@ def learns_no_end(task: Any, processor: Any, config: dict[str, Any]) -> bool:
     """Return whether a model without an encoder is taught answers that end with no token it could stop at."""
     decoder = isinstance(task.input, Chat) and not config.get("is_encoder_decoder")
     return decoder and not task.input.learns_to_stop(processor)
+
+
+def _facts(prepared: Prepared, split: str, files: dict[str, str]) -> dict[str, Any]:
+    """Return what the rows of a split and the tokenizer depend on."""
+    rows = prepared.splits[split]["sha256"] if split in prepared.splits else None
+    return {"rows": rows, "tokenizer": files}
 
 
 def _located(recipe: Recipe, prepared: Prepared) -> Recipe:

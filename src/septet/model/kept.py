@@ -7,22 +7,18 @@ would depend on what else this machine has embedded before. What was used longes
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from septet import cache
-from septet.durable import write_atomic
 from septet.progress import Listen, quiet
 
 KIND = "vectors"
 MOST_BYTES = 4 << 30  # of all files together
-_DIGEST = 16
 
 
 class KeptFeatures:
@@ -69,12 +65,11 @@ class KeptFeatures:
 
 def _read(path: Path, rows: int) -> np.ndarray | None:
     """Return the vectors of a file; None where there is none, or none whole."""
+    raw = cache.read_bytes(path)
+    if raw is None:
+        return None
     try:
-        raw = path.read_bytes()
-        if hashlib.blake2b(raw[_DIGEST:], digest_size=_DIGEST).digest() != raw[:_DIGEST]:
-            return None
-        found = np.load(io.BytesIO(raw[_DIGEST:]), allow_pickle=False)
-        os.utime(path)
+        found = np.load(io.BytesIO(raw), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return found if len(found) == rows else None
@@ -84,21 +79,4 @@ def _write(path: Path, vectors: np.ndarray) -> None:
     """Keep vectors; where the cache cannot be written, nothing is kept."""
     buffer = io.BytesIO()
     np.save(buffer, vectors.astype(np.float32, copy=False), allow_pickle=False)
-    raw = buffer.getvalue()
-    with contextlib.suppress(OSError):
-        _sweep(path.parent, len(raw))
-        write_atomic(path, hashlib.blake2b(raw, digest_size=_DIGEST).digest() + raw)
-
-
-def _sweep(folder: Path, needed: int) -> None:
-    kept = []
-    for path in folder.glob("*.npy"):
-        with contextlib.suppress(OSError):
-            kept.append((path.stat().st_mtime, path.stat().st_size, path))
-    total = needed + sum(size for _, size, _ in kept)
-    for _, size, path in sorted(kept):
-        if total <= MOST_BYTES:
-            return
-        with contextlib.suppress(OSError):
-            path.unlink()
-            total -= size
+    cache.write_bytes(path, buffer.getvalue(), most=MOST_BYTES)
