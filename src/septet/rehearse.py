@@ -2,7 +2,8 @@
 
 Updates, a validation, a checkpoint, the artifact and its profile: each is timed as the run does it, and priced by how often or on how much
 data the run does it. Memory is the peak of all this: the updates with the longest row and with the most tokens are among those that are taken, and the artifact's
-own copy of the model is built. Time varies with what else a machine does; nothing here corrects for that.
+own copy of the model is built. On a CPU it grows with every new size of a matrix product (`engine/products.py`): what the measured updates' new sizes took is
+what those to come will take. Time varies with what else a machine does; nothing here corrects for that.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 import psutil
 
 from septet.course import Course
+from septet.engine import products
 from septet.engine import state as states
 from septet.engine.loop import Source, Step, train_steps
-from septet.engine.machine import peak_memory_bytes
+from septet.engine.machine import held_bytes, peak_memory_bytes
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
 from septet.metrics import needs_texts
@@ -71,7 +73,7 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
     optimizer, state = setup.optimizer(), TrainState()
     began = time.perf_counter()
     frozen_s, frozen_bytes = _frozen(setup)
-    counted, warm_s = _updates(setup, optimizer, state, listen)
+    counted, warm_s, growing = _updates(setup, optimizer, state, listen)
     per_token = np.array([step.seconds / step.tokens for step in counted])
     tokens_per_s = 1 / _speed(counted)
     tokens = setup.planner.tokens_per_epoch
@@ -108,7 +110,7 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         "high_s": round(train_s * (1 + min(1.0, spread)) + others, 1),
         "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
-        "memory_bytes": peak_memory_bytes() + short,
+        "memory_bytes": peak_memory_bytes() + short + growing,
         "moment_bytes_each": round(_moment_bytes(optimizer), 2),
         "disk_bytes": disk_bytes(setup) + frozen_bytes,
         "measured_s": round(time.perf_counter() - began, 1),
@@ -142,13 +144,14 @@ def heaviest(planner: Planner) -> tuple[int, int]:
     return int(sizes.argmax()) // planner.batch, int(planner.tokens_by_group(0).argmax())
 
 
-def _updates(setup: Setup, optimizer: Any, state: TrainState, listen: Listen) -> tuple[list[Step], float]:
-    """Take some updates; return those that count, and what the first ones took longer than they will later."""
+def _updates(setup: Setup, optimizer: Any, state: TrainState, listen: Listen) -> tuple[list[Step], float, int]:
+    """Take some updates; return those that count, what the first ones took longer than they will later, and the bytes that more sizes will take."""
     planner = setup.planner
     drawn = np.linspace(0, planner.groups_per_epoch, MOST_STEPS + 1, endpoint=False).astype(int)
     order = [*heaviest(planner), *(int(i) for i in drawn)]
     most = WARM_STEPS + MOST_STEPS
     taken: list[Step] = []
+    warm_bytes = 0
     for step in train_steps(
         setup.model,
         setup.task,
@@ -161,6 +164,8 @@ def _updates(setup: Setup, optimizer: Any, state: TrainState, listen: Listen) ->
         scaled=setup.recipe.train.precision == "fp16",
     ):
         taken.append(step)
+        if len(taken) == WARM_STEPS:
+            warm_bytes = held_bytes()
         listen("progress", what="measure", done=len(taken), total=most)
         counted = taken[WARM_STEPS:]
         seconds = sum(each.seconds for each in counted)
@@ -171,7 +176,24 @@ def _updates(setup: Setup, optimizer: Any, state: TrainState, listen: Listen) ->
     counted = taken[WARM_STEPS:]
     warm = taken[:WARM_STEPS]
     later_s = sum(step.tokens for step in warm) * _speed(counted)
-    return counted, max(0.0, sum(step.seconds for step in warm) - later_s)
+    growing = _growing(setup, order, len(taken), held_bytes() - warm_bytes)
+    return counted, max(0.0, sum(step.seconds for step in warm) - later_s), growing
+
+
+def _growing(setup: Setup, order: Sequence[int], taken: int, gained: int) -> int:
+    """Return the bytes that the run's sizes of products will take beyond those of the rehearsed updates.
+
+    Args:
+        taken: updates.
+        gained: bytes that the measured ones added, which the sizes did that were new in them.
+    """
+    if setup.device.type != "cpu" or setup.states is not None:  # states have one size
+        return 0
+    planner, known = setup.planner, {"unpadded": setup.unpadder is not None, "longest": setup.recipe.model.max_length}
+    warm = products.sizes(planner, order[:WARM_STEPS], **known)
+    seen = products.sizes(planner, order[:taken], **known)
+    run = products.sizes(planner, products.spread(setup.total), **known)
+    return products.growth(gained, warm=len(warm), seen=len(seen), run=len(run | seen), unpadded=known["unpadded"])
 
 
 def _speed(steps: Sequence[Step]) -> float:

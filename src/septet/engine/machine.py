@@ -105,6 +105,11 @@ def peak_memory_bytes() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
+def held_bytes() -> int:
+    """Return this process's resident size now."""
+    return psutil.Process().memory_info().rss
+
+
 def forget_peak() -> None:
     """Let `peak_memory_bytes` begin anew, where the system can: Linux forgets the peak when 5 is written to `clear_refs` (proc(5))."""
     with contextlib.suppress(OSError):

@@ -202,6 +202,14 @@ def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:
     return None
 
 
+def shapes(lengths: list[int]) -> set[tuple[int, ...]]:
+    """Return what is computed of rows of these lengths: their tokens with the filling, and the rows and tokens of each bucket."""
+    if not lengths:
+        return set()
+    buckets = {(filled(b - a, 4), filled(max(lengths[a:b]), 8, least=STEP)) for a, b in _cuts(lengths)}
+    return {(filled(sum(lengths), 32, least=8),), *buckets}
+
+
 def _cuts(lengths: list[int]) -> list[tuple[int, int]]:
     """Cut rows into consecutive buckets so that their query-key pairs and a price for each are fewest; cuts lie where lengths change."""
     widths = [filled(length, 8, least=STEP) for length in lengths]
