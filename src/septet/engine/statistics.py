@@ -9,7 +9,7 @@ are the checkpoint's, or computed once from training rows before the first updat
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -112,5 +112,5 @@ def parts(rows: int) -> list[list[int]]:
     return [part for part in found if len(part) > 1]
 
 
-def _is_live(module: Any) -> bool:
+def _is_live(module: Any) -> TypeGuard[_NormBase]:
     return isinstance(module, _BatchNorm) or (isinstance(module, _NormBase) and module.running_mean is not None)

@@ -67,7 +67,8 @@ class Image:
         with silent():
             from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-            ViTImageProcessorPil(size={"height": self.side, "width": self.side}).save_pretrained(str(folder))
+            size: Any = {"height": self.side, "width": self.side}
+            ViTImageProcessorPil(size=size).save_pretrained(str(folder))
 
     def encode(self, values: Sequence[Any], processor: Pixels) -> list[dict[str, Any]]:
         """Return the address of each picture."""
