@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from array import array
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import accumulate, chain
@@ -26,7 +27,7 @@ from septet.model.artifact import sha256
 from septet.tasks import Example
 
 KIND = "examples"
-FORMAT = 1
+FORMAT = 2
 # of all files together
 MOST_BYTES = 4 << 30
 # rows that take about a second to tokenise, and a tenth of it to read
@@ -77,26 +78,54 @@ def _written(found: list[list[Example]]) -> bytes | None:
     """Return examples as bytes; None where they would not come back as they are."""
     examples = list(chain.from_iterable(found))
     names = list(examples[0].inputs) if examples else []
-    told = [[example.row, example.target, example.size, example.meta] for example in examples]
-    tables: dict[str, np.ndarray] = {"counts": np.array([len(each) for each in found], np.int32)}
+    tables: dict[str, np.ndarray] = {
+        "counts": np.fromiter(map(len, found), np.int32, len(found)),
+        "rows": np.fromiter((example.row for example in examples), np.int64, len(examples)),
+        "sizes": np.fromiter((example.size for example in examples), np.int32, len(examples)),
+    }
     for name in names:
         values: list[Any] = [example.inputs.get(name) for example in examples]
         kind = type(values[0])
         if kind not in (list, np.ndarray) or any(type(value) is not kind for value in values):
             return None
-        if kind is np.ndarray and any(value.ndim != 1 or value.dtype != np.int32 for value in values):
+        ends = np.fromiter(accumulate(map(len, values)), np.int64, len(values))
+        if kind is list:
+            flat = _joined(values)
+            if flat is None:
+                return None
+        elif any(value.ndim != 1 or value.dtype != np.int32 for value in values):
             return None  # pictures
-        flat = np.array(list(chain.from_iterable(values))) if kind is list else np.concatenate(values)
-        if kind is list and flat.dtype != np.int64:
-            return None
+        else:
+            flat = np.concatenate(values)
         tables[f"{kind.__name__}.{name}"] = flat
-        tables[f"ends.{name}"] = np.fromiter(accumulate(map(len, values)), np.int64, len(values))
+        tables[f"ends.{name}"] = ends
+    # few differ: most rows of a label are cut nowhere
+    known: dict[str, int] = {}
     try:
-        text = json.dumps([names, told], allow_nan=False)
+        told = [json.dumps([example.target, example.meta], allow_nan=False) for example in examples]
     except (TypeError, ValueError):
         return None
-    tables["told"] = np.frombuffer(text.encode(), np.uint8)
-    return save(tables) if json.loads(text) == [names, told] else None
+    tables["told"] = np.fromiter((known.setdefault(each, len(known)) for each in told), np.int64, len(told))
+    firsts = np.unique(tables["told"], return_index=True)[1]
+    if any(json.loads(told[i]) != [examples[i].target, examples[i].meta] for i in firsts):
+        return None
+    tables["texts"] = np.frombuffer(json.dumps([names, list(known)]).encode(), np.uint8)
+    return save(tables)
+
+
+def _joined(values: list[list[Any]]) -> np.ndarray | None:
+    """Return lists of whole numbers end to end; None where they hold anything else."""
+    joined = array("q")
+    if any(type(each) is bool for each in values[0]):
+        return None
+    try:
+        for each in values:
+            joined.extend(each)
+    except TypeError:
+        return None
+    flat = np.frombuffer(joined, np.int64)
+    small = flat.astype(np.int32)
+    return small if np.array_equal(small, flat) else flat
 
 
 def _read(raw: bytes | None) -> list[list[Example]] | None:
@@ -105,16 +134,20 @@ def _read(raw: bytes | None) -> list[list[Example]] | None:
         return None
     try:
         tables = load(raw)
-        names, told = json.loads(tables["told"].tobytes())
+        names, known = json.loads(tables["texts"].tobytes())
         columns = [_values(tables, name) for name in names]
+        texts = [json.loads(each) for each in known]
+        told = (texts[place] for place in tables["told"].tolist())
         examples = iter(
             [
-                Example(row, dict(zip(names, values, strict=True)), target, size, meta)
-                for (row, target, size, meta), *values in zip(told, *columns, strict=True)
+                Example(row, dict(zip(names, values, strict=True)), target, size, dict(meta))
+                for row, size, (target, meta), *values in zip(
+                    tables["rows"].tolist(), tables["sizes"].tolist(), told, *columns, strict=True
+                )
             ]
         )
         return [[next(examples) for _ in range(count)] for count in tables["counts"].tolist()]
-    except (SafetensorError, KeyError, ValueError):
+    except (SafetensorError, KeyError, ValueError, IndexError):
         return None
 
 
