@@ -169,6 +169,7 @@ def test_it_is_taken_where_masters_lie_apart_and_a_compiler_works(
     setup = SimpleNamespace(
         recipe=SimpleNamespace(train=train, optimizer=chosen_block("optimizer", name)(name=name, **OPTIONS)),
         task=SimpleNamespace(draws=True),
+        processor=None,
         method=SimpleNamespace(param_groups=lambda model, decay: GROUPS),
         model=Net(),
         device=torch.device("cpu"),
