@@ -5,7 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crew import Crew
 
 # before torch is imported: two workers of one thread each, and nothing reaches a hub
 # and the user's own cache is neither read nor written
@@ -33,3 +38,13 @@ def tiny_dropout_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import model_folder
 
     return model_folder(tmp_path_factory.mktemp("dropout-bert"), dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    """Processes that train together, forked from one that has imported everything."""
+    from crew import Crew
+
+    made = Crew()
+    yield made
+    made.close()

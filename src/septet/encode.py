@@ -15,7 +15,7 @@ from septet.augment import augment, varied
 from septet.baselines import check_reads
 from septet.data.schema import derived
 from septet.data.store import Prepared, fingerprint
-from septet.engine.examples import encoded, tokenizer_facts
+from septet.engine.examples import encoded
 from septet.engine.mixture import Mixture
 from septet.engine.versions import Versions
 from septet.errors import DataError, RecipeError
@@ -91,8 +91,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     _check_length(recipe, task, config)
     if task.cuts:
         task = task.learn(rows, max_length=recipe.model.max_length)
-    files = tokenizer_facts(folder)
-    found = encoded(task, processor, rows, _facts(prepared, "train", files))
+    found = encoded(task, processor, rows, _sha256(prepared, "train"), folder)
     examples = [example for each in found for example in each]
     if not examples:
         raise _nothing_to_learn(task, rows, processor)
@@ -105,7 +104,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     if not train:
         raise _nothing_to_learn(task, rows, processor)
     validation_rows = prepared.rows("validation") if "validation" in prepared.splits else []
-    validation = encoded(task, processor, validation_rows, _facts(prepared, "validation", files))
+    validation = encoded(task, processor, validation_rows, _sha256(prepared, "validation"), folder)
     mixture = mix.mixture([len(each) for each in found])
     findings = Report()
     findings.add(
@@ -184,10 +183,8 @@ def learns_no_end(task: Any, processor: Any, config: dict[str, Any]) -> bool:
     return decoder and not task.input.learns_to_stop(processor)
 
 
-def _facts(prepared: Prepared, split: str, files: dict[str, str]) -> dict[str, Any]:
-    """Return what the rows of a split and the tokenizer depend on."""
-    rows = prepared.splits[split]["sha256"] if split in prepared.splits else None
-    return {"rows": rows, "tokenizer": files}
+def _sha256(prepared: Prepared, split: str) -> str | None:
+    return prepared.splits[split]["sha256"] if split in prepared.splits else None
 
 
 def _located(recipe: Recipe, prepared: Prepared) -> Recipe:

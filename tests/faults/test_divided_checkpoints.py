@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 import small
-from crew import Crew
 from septet import durable
 from septet.engine import state as states
 from septet.engine.parts import Cut, Share, Stored, rows_of, shape_of
@@ -19,13 +18,6 @@ from septet.engine.state import TrainState
 from septet.run import Run
 
 RESTARTED = {"TORCHELASTIC_RESTART_COUNT": "1"}
-
-
-@pytest.fixture(scope="module")
-def crew():
-    made = Crew()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

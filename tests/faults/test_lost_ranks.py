@@ -11,17 +11,9 @@ from pathlib import Path
 import pytest
 
 import small
-from crew import Crew
 from septet.run import Run
 
 RESTARTED = {"TORCHELASTIC_RESTART_COUNT": "1"}
-
-
-@pytest.fixture(scope="module")
-def crew():
-    made = Crew()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,18 +14,10 @@ from safetensors.torch import load_file
 
 import kinds
 import small
-from crew import Crew
 from septet.engine.shard import held_bytes
 from septet.model.load import load_model
 from septet.tasks import Head
 from tiny import distance, model_folder
-
-
-@pytest.fixture(scope="module")
-def crew():
-    made = Crew()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

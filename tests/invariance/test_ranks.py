@@ -13,18 +13,10 @@ from safetensors.torch import load_file
 
 import kinds
 import small
-from crew import Crew
 from septet.engine.plan import Planner
 from tiny import distance, model_folder
 
 LENGTHS = np.random.default_rng(0).integers(4, 60, 203).tolist()
-
-
-@pytest.fixture(scope="module")
-def crew():
-    made = Crew()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Encoded rows, kept in the user's cache: the same rows under the same tokenizer and task are tokenised once.
 
-    found = encoded(task, processor, rows, {"rows": sha256, "tokenizer": sha256})
+    found = encoded(task, processor, rows, sha256_of_the_split, folder_of_the_tokenizer)
 
 What is kept is the whole of a split; a digest before it tells a damaged file, which counts as absent. Few rows are tokenised sooner than
 looked up, and so are never kept; nor are the examples of a task of someone else's, whose code may read what no key knows of, nor pictures,
@@ -37,16 +37,17 @@ READ_FROM = (".json", ".txt", ".model", ".jinja")
 PACKAGES = ("septet", "tokenizers", "transformers")
 
 
-def encoded(task: Any, processor: Any, rows: Sequence[Any], facts: dict[str, Any]) -> list[list[Example]]:
+def encoded(task: Any, processor: Any, rows: Sequence[Any], split: str | None, folder: Path) -> list[list[Example]]:
     """Return `task.encode(rows, processor)`, as it was kept where it was.
 
     Args:
-        facts: JSON values; what the rows and the tokenizer depend on.
+        split: sha256 of the rows; None where there are none.
+        folder: that the tokenizer was read from.
     """
     ours = type(task).__module__.startswith("septet.tasks.") and hasattr(processor, "backend_tokenizer")
     if len(rows) < LEAST_ROWS or not ours:
         return task.encode(rows, processor)
-    path = cache.entry(KIND, {**facts, **_facts(task, processor)}).with_suffix(".safetensors")
+    path = cache.entry(KIND, {"rows": split, **_facts(task, processor, folder)}).with_suffix(".safetensors")
     found = _read(cache.read_bytes(path))
     if found is None or len(found) != len(rows):
         found = task.encode(rows, processor)
@@ -56,16 +57,12 @@ def encoded(task: Any, processor: Any, rows: Sequence[Any], facts: dict[str, Any
     return found
 
 
-def tokenizer_facts(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file of a model's folder that tokenizers and limits are read from."""
-    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.suffix in READ_FROM}
-
-
-def _facts(task: Any, processor: Any) -> dict[str, Any]:
-    """Return what examples depend on beside rows and tokenizer: the task with all it has learned, its code, and the versions."""
+def _facts(task: Any, processor: Any, folder: Path) -> dict[str, Any]:
+    """Return what examples depend on beside the rows: the tokenizer's files, the task with all it has learned, its code, and the versions."""
     code = [Path(inspect.getfile(type(task))), *sorted(Path(inputs.__file__).parent.glob("*.py"))]
     return {
         "format": FORMAT,
+        "tokenizer": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.suffix in READ_FROM},
         "task": task.to_json(),
         # a template that a recipe names as a file is in the tokenizer alone
         "template": processor.chat_template,

@@ -37,20 +37,18 @@ def recompute_layers(model: nn.Module, clock: DropoutClock) -> Finding:
 
 def _again(layer: nn.Module, once: Callable[..., Any], clock: DropoutClock) -> Callable[..., Any]:
     """Return a layer's forward pass that is computed again for its gradient."""
+    from transformers import Cache
+
+    # a cache of keys would be filled twice; one pass over whole rows needs none
+    def without(value: Any) -> Any:
+        return None if isinstance(value, Cache) else value
 
     def forward(*args: Any, **options: Any) -> Any:
         if not (layer.training and is_grad_enabled()):
             return once(*args, **options)
-        # a cache of keys would be filled twice; one pass over whole rows needs none
-        args = tuple(_no_cache(value) for value in args)
-        options = {name: _no_cache(value) for name, value in options.items()}
+        args = tuple(map(without, args))
+        options = {name: without(value) for name, value in options.items()}
         passes = (contextlib.nullcontext(), clock.calling(clock.calls))
         return checkpoint(once, *args, use_reentrant=False, context_fn=lambda: passes, **options)
 
     return forward
-
-
-def _no_cache(value: Any) -> Any:
-    from transformers import Cache
-
-    return None if isinstance(value, Cache) else value

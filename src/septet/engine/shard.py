@@ -44,8 +44,10 @@ def refusal(model: nn.Module, recipe: Recipe, optimizer: Any) -> Finding | None:
             f"the checkpoint is chosen by {train.metric}, for which each process would write texts of its own length",
             "train.metric: loss",
         )
-    elif statistics.live(model) or getattr(model, "main_input_name", "") == "pixel_values":
-        told = "it reads pictures, and its batch norms keep statistics beside the weights", "train.shard: false"
+    elif statistics.live(model):
+        told = "its batch norms keep statistics beside the weights", "train.shard: false"
+    elif getattr(model, "main_input_name", "") == "pixel_values":
+        told = "a model that reads pictures was never compared with one process", "train.shard: false"
     elif scalars := [n for n, p in model.named_parameters() if p.dim() == 0]:
         told = f"{scalars[0]} is a single number, which has no rows", ""
     if told is None:

@@ -162,5 +162,5 @@ def test_examples_of_a_task_of_someone_elses_are_not_kept(folder, kept):
     rows = [{"_row": i, "text": "hello please", "label": "money"} for i in range(3)]
     task = Own(Options(text="text", label="label")).learn(rows)  # type: ignore[call-arg]
     processor = task.input.processor(str(folder))
-    assert examples.encoded(task, processor, rows, {}) == task.encode(rows, processor)
+    assert examples.encoded(task, processor, rows, "its sha256", folder) == task.encode(rows, processor)
     assert not files(kept)
