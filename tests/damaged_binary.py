@@ -1,4 +1,4 @@
-"""Damaged files that are no texts: Parquet, Arrow, packed files, databases, spreadsheets, archives, and places where no file is; see `damaged`."""
+"""Damaged files that are no texts: Parquet, Arrow, arrays of NumPy, packed files, databases, spreadsheets, archives, and places where no file is; see `damaged`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -39,6 +40,20 @@ def arrow(table: Any, *, stream: bool = False) -> bytes:
     out = io.BytesIO()
     with (pa.ipc.new_stream if stream else pa.ipc.new_file)(out, table.schema) as writer:
         writer.write_table(table)
+    return out.getvalue()
+
+
+def arrays(columns: Mapping[str, Any] = COLUMNS) -> bytes:
+    """Return an .npz, whose members are packed."""
+    out = io.BytesIO()
+    np.savez_compressed(out, **{name: np.array(values) for name, values in columns.items()})
+    return out.getvalue()
+
+
+def fields(raw: Any = ROWS) -> bytes:
+    """Return an .npy of an array with fields."""
+    out = io.BytesIO()
+    np.save(out, np.array(raw, [("text", "U40"), ("label", "U5")]))
     return out.getvalue()
 
 
@@ -184,6 +199,24 @@ BINARY = [
     bad("no-rows.arrow", arrow(_NOTHING), "no rows"),
     bad("first.feather", b"FEA1" + bytes(40), "version 1"),
     bad("twice.arrow", arrow(pa.table([["a"], ["b"], ["c"]], names=["text", "label", "text"])), "a column twice"),
+    good("rows.npz", arrays()),
+    good("fields.npy", fields()),
+    good("really-arrays.csv", arrays()),
+    bad("cut.npz", arrays()[:-30], "damaged or cut short"),
+    bad("flipped.npz", flipped(arrays(), 120, count=4), "flipped.npz/text.npy", "damaged or cut short"),
+    bad("short.npz", arrays({**COLUMNS, "label": COLUMNS["label"][:-1]}), "different lengths", "text: 6, label: 5"),
+    bad(
+        "objects.npz", arrays({**COLUMNS, "label": [*COLUMNS["label"][:-1], None]}), "label.npy", "holds Python objects"
+    ),
+    bad("cube.npz", arrays({**COLUMNS, "X": np.ones((6, 2, 2))}), "cube.npz/X.npy", "6x2x2"),
+    bad("other.npz", zipped({"text.npy": fields(), "rows.csv": RAW}), "other.npz/rows.csv", "no array of NumPy"),
+    bad("bomb.npz", bomb(lambda raw: arrays({"X": np.frombuffer(raw, np.uint8)})), "more than 200 times its size"),
+    bad("cut.npy", fields()[:-20], "cut short"),
+    bad("more.npy", fields() + b"more", "goes on behind its end"),
+    bad("beheaded.npy", fields()[6:], "no array of NumPy"),
+    bad("no-rows.npy", fields([]), "no rows"),
+    bad("empty.npy", b"", "The file is empty"),
+    bad("text.npz", TABLE, "no array of NumPy"),
     bad("image.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "an image, not a table"),
     bad("paper.csv", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF, not a table"),
     bad("rows.jsonl", pickle.dumps(OBJECTS), "a pickle of Python, not a table"),

@@ -93,13 +93,24 @@ SETS = [
     ("web_and_wiki_demo", {"train": ("wiki_demo.txt.gz", 30)}, PRETRAIN),
 ]
 SETS.append(("cifar10_subset", {"train": ("images.zip/train", 8000), "test": ("images.zip/test", 2000)}, PICTURES))
+# the source counts ends of lines, and a series has none at its end; no task learns series yet: what is learned is a value as text
+SERIES = {
+    "realKnownCause": 69561,
+    "realAWSCloudwatch": 67740,
+    "artificialWithAnomaly": 24192,
+    "artificialNoAnomaly": 20160,
+}
+ENDS_OF_LINES = {69561: 69560}
+SETS += [
+    ("nab", {"train": (f"series.zip/{name}", rows)}, {"name": "generate", "prompt": "timestamp", "answer": "value"})
+    for name, rows in SERIES.items()
+]
 LONG = ("english_novels", "wikitext2_valid_test")  # texts of megabytes; of the novels two are read
 ALIKE = ("xquad-es", "xquad-de", "multi30k_en_fr-train")  # others of the same form are drawn
 # folder -> why no task learns from it yet, what is tried all the same, and what is said
 NOT_YET = {
-    "adbench_tabular": ("numbers in arrays, no texts", "4_breastw.npz", PRETRAIN, 3, "holds no table"),
+    "adbench_tabular": ("numbers, no texts", "4_breastw.npz", CLASSIFY, 2, "no column 'text'"),
     "spoken_digits": ("sound", "recordings.zip", CLASSIFY, 3, "holds no table"),
-    "nab": ("series of numbers", "series.zip", CLASSIFY, 2, "no column 'text'"),
 }
 
 
@@ -127,6 +138,7 @@ def check_books(ledger: dict, rows: dict[str, int]) -> None:
 def check(name: str, files: dict, task: dict, folder: Path, model: Path, **data: object) -> None:
     source = (SHARED / name / "SOURCE.md").read_text()
     for _, rows in files.values():  # documents of plain text are counted in other words
+        rows = ENDS_OF_LINES.get(rows, rows)
         assert task["name"] == "pretrain" or re.search(rf"\b({rows}|{rows:,}) ", source)
     paths = {split: str(SHARED / name / file) for split, (file, _) in files.items()}
     if files["train"][0].startswith("wiki_demo"):
@@ -143,7 +155,8 @@ def check(name: str, files: dict, task: dict, folder: Path, model: Path, **data:
 
 
 def ids(case: tuple) -> str:
-    return f"{case[0]}-{case[1]['train'][0].split('.')[-3 if case[0] == 'xquad' else 0]}"
+    file = case[1]["train"][0]
+    return f"{case[0]}-{file.split('.')[-3 if case[0] == 'xquad' else 0] if case[0] != 'nab' else Path(file).name}"
 
 
 def test_every_set_is_here():

@@ -48,9 +48,14 @@ class Member:
     read: Callable[[], bytes]
 
 
+def is_zip(raw: bytes) -> bool:
+    """Whether bytes are those of a zip: an archive, a spreadsheet, or arrays of NumPy."""
+    return raw.startswith((_ZIP, _EMPTY_ZIP))
+
+
 def is_archive(raw: bytes) -> bool:
-    """Whether bytes are those of a zip (a spreadsheet is one too) or a tar."""
-    return raw.startswith((_ZIP, _EMPTY_ZIP)) or raw[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
+    """Whether bytes are those of a zip or a tar."""
+    return is_zip(raw) or raw[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
 
 
 def tables(
@@ -60,7 +65,7 @@ def tables(
 
     Args:
         plain: `.txt` files are plain text, and are read too.
-        only: the one file that is wanted.
+        only: the one file that is wanted, or the folder.
 
     Raises:
         DataError: the archive is damaged, holds no table, or something that is refused.
@@ -68,7 +73,10 @@ def tables(
         UsageError: there is no such file in it.
     """
     members = _members(raw, name)
-    if only is not None:
+    below = [] if only is None else [m for m in members if m.name.removeprefix("./").startswith(f"{only}/")]
+    if below:
+        members, name = below, f"{name}/{only}"
+    elif only is not None:
         found = [member for member in members if member.name.removeprefix("./") == only]
         if not found:
             names = [member.name for member in members]
@@ -87,7 +95,7 @@ def tables(
             where=name,
             received=", ".join(member.name for member in members[:6]),
         )
-    check_splits([member.name for member in found], name)
+    check_splits([m.name.removeprefix("./").removeprefix(f"{only}/" if below else "") for m in found], name)
     _check_size(found, raw, name)
     return found, _left_out([m.name for m in members], [m.name for m in found], name)
 
@@ -104,7 +112,7 @@ def members(raw: bytes, name: str) -> list[Member]:
 
 
 def _members(raw: bytes, name: str) -> list[Member]:
-    found = list(_zipped(raw, name) if raw.startswith((_ZIP, _EMPTY_ZIP)) else _tarred(raw, name))
+    found = list(_zipped(raw, name) if is_zip(raw) else _tarred(raw, name))
     _check_names([member.name for member in found], name)
     return found
 

@@ -1,7 +1,7 @@
 """Raw files: finding them, reading their bytes, unpacking gzip, xz and zstd.
 
-A path in a recipe is a file, a folder (its tables, sorted by name), a pattern with `*`, a file in an archive (`data.zip/train.csv`), or a list
-of these. Bytes are read once and hashed on the way. Left out: URLs; the message says what to do instead.
+A path in a recipe is a file, a folder (its tables, sorted by name), a pattern with `*`, a file or a folder in an archive (`data.zip/train.csv`), or
+a list of these. Bytes are read once and hashed on the way. Left out: URLs; the message says what to do instead.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ FORMATS = {
     ".xlsm": "excel",
     ".xls": "excel",
     ".ods": "excel",
+    ".npy": "numpy",
+    ".npz": "numpy",
 }
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LOOKED_AT = 1_000  # files of a folder without a table, to see whether it is one of pictures
 PACKED = (".gz", ".xz", ".zst")
 ARCHIVES = (".zip", ".tar", ".tgz", ".txz")
-KINDS = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods, conll"
+KINDS = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods, npy, npz, conll"
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 RATIO, FREE_BYTES = 200, 50_000_000  # real text packs 3 to 20 times; a bomb a thousand times
 CHUNK = 1 << 20
@@ -107,8 +109,10 @@ def format_of(path: Path, *, plain: bool = False) -> str:
     """
     last = ending(path)
     name = "text" if plain and last == ".txt" else "archive" if last in ARCHIVES else FORMATS.get(last)
+    if name is None and in_archive(path) is not None:  # a folder of it
+        return "archive"
     if name is None:
-        hint = "data.format: csv   (or tsv, json, jsonl, parquet, arrow, excel, conll, text)"
+        hint = "data.format: csv   (or tsv, json, jsonl, parquet, arrow, excel, numpy, conll, text)"
         raise RecipeError(
             "The file's ending does not say its format.", where=shown(path), received=path.name, hint=hint
         )

@@ -1,7 +1,7 @@
-"""Read any table: CSV, TSV, JSON, JSON lines, Parquet, Arrow, spreadsheets, plain text, packed (.gz, .xz, .zst), archives, folders and lists of these, databases, or memory.
+"""Read any table: CSV, TSV, JSON, JSON lines, Parquet, Arrow, spreadsheets, arrays of NumPy, plain text, packed (.gz, .xz, .zst), archives, folders and lists of these, databases, or memory.
 
 `read("tickets.csv").rows()` gives dicts with every value as written: the text "NA" stays text. Errors name the file and
-the line. Which encoding a text has is told in `encoding`, what is in an archive in `archive`. The formats live in `delimited`, `jsonl`, `parquet`, `arrow`, `excel`, `conll`, `squad` and `documents` (plain text); databases in `sql`, tables in memory
+the line. Which encoding a text has is told in `encoding`, what is in an archive in `archive`. The formats live in `delimited`, `jsonl`, `parquet`, `arrow`, `excel`, `arrays` (NumPy), `conll`, `squad` and `documents` (plain text); databases in `sql`, tables in memory
 in `memory`, hub data in `hub`.
 """
 
@@ -12,7 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from septet.data import archive, arrow, conll, delimited, documents, excel, jsonl, parquet, pictures, sql, stream
+from septet.data import (
+    archive,
+    arrays,
+    arrow,
+    conll,
+    delimited,
+    documents,
+    excel,
+    jsonl,
+    parquet,
+    pictures,
+    sql,
+    stream,
+)
 from septet.data.encoding import AUTO, check_head, decode
 from septet.data.files import (
     ARCHIVES,
@@ -45,7 +58,6 @@ OTHERS = {
     b"OggS": "sound",
     b"fLaC": "sound",
     b"\x7fELF": "a program",
-    b"\x93NUMPY": "an array of NumPy",
     b"\x80\x02": "a pickle of Python",
     b"\x80\x03": "a pickle of Python",
     b"\x80\x04": "a pickle of Python",
@@ -117,7 +129,7 @@ def read_file(path: Path, *, reading: Reading | None = None, columns: Mapping[st
     if table is not None:
         return table
     raw, stamp = read_bytes(path, longest=lambda head: _longest(head, path, reading))
-    if (archive.is_archive(raw) and not excel.is_spreadsheet(raw)) or ending(path) in ARCHIVES:
+    if ending(path) in ARCHIVES or (archive.is_archive(raw) and not _is_one_table(raw)):
         table = _unpacked(raw, path, only=only, reading=reading, columns=columns)
     else:
         table = _parsed(raw, path, shown(path), reading=reading, columns=columns)
@@ -136,7 +148,7 @@ def _longest(head: bytes, path: Path, reading: Reading) -> int | None:
     kind = _kind(head, path, shown(path), reading=reading)
     if kind == "json":
         return None if path.is_file() else LONGEST_JSON
-    if kind in ("excel", "parquet", "arrow"):
+    if kind in ("excel", "parquet", "arrow", "numpy"):
         return None
     if reading.encoding == AUTO and not reading.lenient:
         check_head(head, shown(path))
@@ -146,7 +158,7 @@ def _longest(head: bytes, path: Path, reading: Reading) -> int | None:
 def _unpacked(
     raw: bytes, path: Path, *, only: str | None, reading: Reading, columns: Mapping[str, str] | None
 ) -> Table:
-    """Return the rows of all tables in an archive, or of the one that is named."""
+    """Return the rows of all tables in an archive, or of the one or the folder that is named."""
     name = shown(path)
     members, told = archive.tables(raw, name, plain=reading.plain, only=only)
     found = []
@@ -156,7 +168,7 @@ def _unpacked(
         packing = packing_in(content)
         if packing is not None:
             content = b"".join(unpacked(content, path / member.name, packing=packing))
-        if archive.is_archive(content) and not excel.is_spreadsheet(content):
+        if archive.is_archive(content) and not _is_one_table(content):
             raise DataError("There is an archive in the archive.", where=place, hint="unpack it")
         if not content:
             raise DataError("The file is empty.", where=place)
@@ -167,6 +179,11 @@ def _unpacked(
     table.parts = [replace(part, source=0) for part in table.parts]
     table.findings += [told] if told is not None else []
     return table
+
+
+def _is_one_table(raw: bytes) -> bool:
+    """Whether a zip is a table of its own: a spreadsheet, or arrays of NumPy."""
+    return excel.is_spreadsheet(raw) or arrays.is_arrays(raw)
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:
@@ -211,6 +228,8 @@ def content_format(raw: bytes, name: str) -> str | None:
     """
     if excel.is_spreadsheet(raw):
         return "excel"
+    if arrays.is_arrays(raw):
+        return "numpy"
     other = next((what for magic, what in OTHERS.items() if raw.startswith(magic)), None)
     if other is not None:
         raise DataError(f"The file is {other}, not a table.", where=name)
@@ -226,6 +245,8 @@ def _binary(raw: bytes, name: str, *, kind: str, reading: Reading, columns: Mapp
     wanted = list(columns) if columns else None
     if kind == "excel":
         return excel.parse(raw, name, sheet=reading.sheet, bare=reading.bare)
+    if kind == "numpy":
+        return Table(arrays.parse(raw, name), [Part(name, 0)])
     if kind in ("parquet", "arrow"):
         parse = parquet.parse if kind == "parquet" else arrow.parse
         return Table(parse(raw, name, columns=wanted), [Part(name, 0)])

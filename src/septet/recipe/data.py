@@ -88,7 +88,7 @@ class Data(Block):
         why="the rows come from files",
         example={"path": "stanfordnlp/sst2"},
     )
-    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "excel", "conll", "text"] = key(
+    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "excel", "numpy", "conll", "text"] = key(
         "auto",
         "File format; text is plain text, cut into documents.",
         why="the content or the file name tells",

@@ -72,6 +72,20 @@ def test_one_file_of_an_archive(tmp_path):
         read(path)
 
 
+def test_a_folder_of_an_archive(tmp_path):
+    path = zipped(
+        tmp_path / "a.zip", {"x/1.csv": A, "x/2.csv": b"text,label\nc,x\n", "y/test.csv": A, "x/train/t.csv": A}
+    )
+    table = read(path / "x")
+    assert table.columns["text"] == ["a", "b", "c", "a", "b"]
+    assert table.where(2).endswith("a.zip/x/2.csv line 2")
+    with pytest.raises(UsageError, match=r"no such file in the archive"):
+        read(path / "z")
+    split = zipped(tmp_path / "b.zip", {"x/train.csv": A, "x/test.csv": A})
+    with pytest.raises(RecipeError, match=r"folder holds files of several splits[\s\S]*b\.zip/x/test\.csv"):
+        read(split / "x")
+
+
 def test_tables_of_every_format_packed_too(tmp_path):
     inner = sheets.xlsx(tmp_path / "c.xlsx", {"One": [["text", "label"], ["sheet", "x"]]}).read_bytes()
     pq.write_table(pa.table({"text": ["parquet"], "label": ["y"]}), tmp_path / "d.parquet")
