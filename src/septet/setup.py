@@ -17,12 +17,20 @@ import torch
 from septet import pictured, registry
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
-from septet.engine import compiled, dropout
+from septet.engine import attention_speed, compiled, dropout
 from septet.engine import device as devices
 from septet.engine import frozen as frozen_parts
-from septet.engine.attention import ATTENTION, attends_alike, register_attention, sees_whole
+from septet.engine.attention import (
+    ATTENTION,
+    FUSED,
+    attends_alike,
+    caps_scores,
+    not_dropped,
+    register_attention,
+    sees_whole,
+)
 from septet.engine.frozen import Frozen, States, Vectors
-from septet.engine.guard import not_finite
+from septet.engine.guard import damaged
 from septet.engine.loop import Examples, Rates
 from septet.engine.masters import Masters, used_embedding_rows
 from septet.engine.optim import Optimizer
@@ -32,12 +40,12 @@ from septet.engine.recompute import recompute_layers
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
-from septet.errors import SeptetError
+from septet.errors import ModelError, SeptetError
 from septet.methods import writes
 from septet.model import fresh, last_token, load, scratch
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
-from septet.report import Finding, Report
+from septet.report import Report
 from septet.tasks import Example
 
 
@@ -139,11 +147,11 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     hidden, inner = _widths(encoded.config)
     # one process measures: what follows from it must be the same on all
     ceiling = devices.Ceiling(**here().decide(lambda: asdict(devices.ceiling(device, hidden, inner))))
-    recipe = recipe.filled(_from_machine(device, ceiling))
+    recipe = recipe.filled(_from_machine(device, ceiling, encoded.config))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, recipe, hidden, ceiling))
-    loaded, model, clock, told, counted = _built(recipe, task, method, folder, processor, train)
-    findings.add(*told, _not_finite(model))
+    loaded, model, clock, told, ours = _built(recipe, task, method, folder, processor, train)
+    findings.add(*told, damaged(model))
     recipe = _placed(recipe, model, device, findings)
     findings.stop_on_blockers()
     asked = None if task.input.varies else pictured.asked(task, train, processor, device)
@@ -153,9 +161,10 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         shortcut = first_token_only(model, clock, len(processor))
         # the head reads each row's first token, or every token of a row that all layers see whole
         suits = shortcut is not None or (writes(model) and sees_whole(model, max(e.size for e in train)))
-        can_unpad = suits and counted and recipe.train.pad != "max_length"
+        can_unpad = suits and ours and recipe.train.pad != "max_length"
         without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
         findings.add(*last_token.findings(loaded, processor, train))
+    recipe = _attending(recipe, model, [e.size for e in train], without_padding)
     recipe, known = pictured.settle_statistics(recipe, model, task, train, processor)
     findings.add(*known, *task.findings(model))
     setup = Setup(
@@ -182,6 +191,18 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     _cut_frozen(setup)
     _compile(setup)
     return setup
+
+
+def _attending(recipe: Recipe, model: Any, lengths: list[int], without_padding: Unpadder | None) -> Recipe:
+    """Fill in the attention that is faster for rows of these lengths, and let a model attend in this way."""
+    if recipe.model.attention is not None:
+        return recipe
+    dtype, budget = devices.DTYPES[recipe.train.precision or "fp32"], recipe.train.token_budget or 1
+    laid = without_padding is not None
+    found, why = here().decide(lambda: attention_speed.choose(model, lengths, dtype=dtype, budget=budget, laid=laid))
+    if found == "sdpa":
+        model.set_attn_implementation(FUSED)
+    return recipe.filled({"model.attention": (found, why)})
 
 
 def _placed(recipe: Recipe, model: Any, device: torch.device, findings: Report) -> Recipe:
@@ -228,35 +249,40 @@ def _compile(setup: Setup) -> None:
 def _built(
     recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any, train: Sequence[Example]
 ) -> tuple[load.Loaded, Any, dropout.DropoutClock, Report, bool]:
-    """Return what `build` does, the clock of its dropout, and whether attention's probabilities are dropped by row."""
-    counted = recipe.model.attention == "eager"
+    """Return what `build` does, the clock of its dropout, and whether the model attends by a function of ours."""
     loaded, model, findings = build(recipe, task, method, folder, processor)
+    ours = model.config._attn_implementation in (ATTENTION, FUSED)
     clock = dropout.install(model, recipe.train.seed)
     asked = None if task.input.varies else pictured.asked(task, train, processor, torch.device("cpu"))
     if asked is not None:
         pictured.check_takes(model, asked, folder)
-    if counted and not attends_alike(model, asked):
-        counted = False
-        loaded, model, findings = build(recipe, task, method, folder, processor, counted=False)
+    if ours and not attends_alike(model, asked):
+        ours = False
+        loaded, model, findings = build(recipe, task, method, folder, processor, ours=False)
         clock = dropout.install(model, recipe.train.seed)
-    return loaded, model, clock, findings, counted
+    return loaded, model, clock, findings, ours
 
 
 def build(
-    recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any, *, counted: bool = True
+    recipe: Recipe, task: Any, method: Any, folder: Path, processor: Any, *, ours: bool = True
 ) -> tuple[load.Loaded, Any, Report]:
     """Load the checkpoint, or build the architecture, with the task's head in fp32 and attach the method; the same seed gives the same model.
 
     Args:
-        counted: let eager attention drop probabilities by row, which `attends_alike` must have found possible.
+        ours: let the model attend by a function of ours, which `attends_alike` must have found possible: eager attention then drops
+            probabilities by row, and fused attention needs no padding.
 
     Raises:
         CheckError: the method refuses the model.
+        ModelError: it is unsafe, damaged or unfit, also for the attention asked for.
     """
     register_attention()
     head = next(iter(task.heads().values()))
-    attention = recipe.model.attention or "sdpa"
-    counted = counted and attention == "eager"
+    # what is left open is chosen on the model (`_attending`)
+    attention = recipe.model.attention or "eager"
+    counted = ours and attention == "eager"
+    # not yet tried on a GPU, whose fused attention has a form for rows laid end to end
+    fused = ours and attention == "sdpa" and recipe.train.device == "cpu"
     make = load.load_model if recipe.model.architecture is None else partial(scratch.new_model, recipe.model)
     try:
         loaded = make(
@@ -265,17 +291,22 @@ def build(
             seed=recipe.train.seed,
             dropout=recipe.model.dropout,
             attention_dropout=None if counted else 0.0,
-            attention=ATTENTION if counted else attention,
+            attention=ATTENTION if counted else FUSED if fused else attention,
             processor=processor,
         )
     except SeptetError:
-        if not counted:
+        if not (counted or fused):
             raise
         # a model that knows transformers' own names of attention alone (GPT-Neo)
-        return build(recipe, task, method, folder, processor, counted=False)
+        return build(recipe, task, method, folder, processor, ours=False)
+    if attention == "sdpa" and caps_scores(loaded.model.config):
+        raise ModelError(
+            f"{type(loaded.model).__name__} caps its attention scores, and fused attention cannot.",
+            hint="model.attention=eager",
+        )
     loaded.dtype = recipe.model.dtype or loaded.dtype
     findings = Report()
-    findings.add(method.refuses(loaded.model), None if counted else _no_attention_dropout(attention))
+    findings.add(method.refuses(loaded.model), None if counted else not_dropped(attention))
     findings.stop_on_blockers()
     task.finish(loaded.model, processor)
     with torch.random.fork_rng(devices=[]):
@@ -325,13 +356,16 @@ def _widths(config: dict[str, Any]) -> tuple[int, int]:
     return hidden, int(text.get("intermediate_size") or text.get("n_inner") or text.get("hidden_dim") or 4 * hidden)
 
 
-def _from_machine(device: torch.device, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
+def _from_machine(device: torch.device, ceiling: devices.Ceiling, config: dict[str, Any]) -> dict[str, tuple[Any, str]]:
     precision, why = devices.choose_precision(ceiling)
-    return {
+    found = {
         "train.device": (device.type, "the best that PyTorch finds here"),
         "train.precision": (precision, why),
         "train.threads": (torch.get_num_threads(), "all cores, over the processes that share them"),
     }
+    if device.type != "cpu" and not config.get("text_config", config).get("attn_logit_softcapping"):
+        found["model.attention"] = ("sdpa", "fused attention of the GPU")
+    return found
 
 
 def _from_method(method: Any, recipe: Recipe, hidden: int, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
@@ -349,39 +383,7 @@ def _from_method(method: Any, recipe: Recipe, hidden: int, ceiling: devices.Ceil
             budget,
             f"a micro-batch of {budget:,} tokens fills this {ceiling.device.upper()}; it never changes the update",
         ),
-        "model.attention": (
-            "eager" if ceiling.device == "cpu" else "sdpa",
-            "short rows on a CPU: the backward pass of fused attention is slower"
-            if ceiling.device == "cpu"
-            else "fused attention of the GPU",
-        ),
     }
     if hasattr(method.options, "alpha"):
         filled["method.alpha"] = (2.0 * method.options.rank, "twice the rank, so that the scale is 2 at any rank")
     return filled
-
-
-def _not_finite(model: Any) -> Finding | None:
-    tensors = dict(model.named_parameters())
-    bad = not_finite(tensors)
-    if not bad:
-        return None
-    return Finding(
-        "weights-not-finite",
-        "blocker",
-        f"{len(bad)} of {len(tensors)} tensors of the model hold numbers that are not finite: {', '.join(bad[:3])}{' …' if len(bad) > 3 else ''}.",
-        "another checkpoint, or this one saved again: it is damaged, or its training diverged",
-        {"tensors": bad},
-    )
-
-
-def _no_attention_dropout(attention: str) -> Finding:
-    fused = attention == "sdpa"
-    return Finding(
-        "attention-dropout-off",
-        "note",
-        "Attention probabilities are not dropped: "
-        + ("fused attention" if fused else "this model's own attention")
-        + " draws from a global stream, which a resume cannot repeat.",
-        "model.attention=eager drops them by row" if fused else "model.dropout still drops everything else",
-    )

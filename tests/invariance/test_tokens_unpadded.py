@@ -5,7 +5,7 @@ import torch
 
 import languages
 from septet.engine import dropout
-from septet.engine.attention import ATTENTION, register_attention, sees_whole
+from septet.engine.attention import ATTENTION, FUSED, register_attention, sees_whole
 from septet.engine.loop import learn_modes
 from septet.engine.step import backward, group_weights
 from septet.engine.unpad import unpadder
@@ -68,6 +68,19 @@ def test_the_gradients_of_the_padded_rows(kind, rate):
     close(padded, gradients(model, clock, task, processor, [rows], take_out))
     close(padded, gradients(model, clock, task, processor, [[row] for row in rows], take_out))
     close(padded, gradients(model, clock, task, processor, [rows[4:], rows[:4]], take_out))
+
+
+@pytest.mark.parametrize("kind", UNPADDED)
+def test_fused_attention_has_the_same_gradients(kind):
+    model, clock = made(kind)
+    processor, task, rows = languages.tokenizer(), Generate(Options(prompt="a", answer="b")), examples()
+    eager = gradients(model, clock, task, processor, [rows])
+    model.set_attn_implementation(FUSED)
+    take_out = unpadder(model, clock, 320)
+    assert take_out is not None
+    close(eager, gradients(model, clock, task, processor, [rows]))
+    close(eager, gradients(model, clock, task, processor, [rows], take_out))
+    close(eager, gradients(model, clock, task, processor, [rows[4:], rows[:4]], take_out))
 
 
 @pytest.mark.parametrize("kind", [*languages.CAUSAL, *languages.SIDES])

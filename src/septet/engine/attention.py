@@ -1,7 +1,8 @@
-"""The attention functions that transformers calls by the name "septet": eager, with counted dropout, padded or not.
+"""The attention functions that transformers calls by names of ours: eager with counted dropout, and fused; padded or not.
 
-Where the padding is out (`engine/unpad.py`), rows of like length are attended to together, forward and backward by hand: no padding between
-rows of unlike length, and no pass over the probabilities that bits can do.
+Where the padding is out (`engine/unpad.py`), the eager one attends to rows of like length together, forward and backward by hand: no padding
+between rows of unlike length, and no pass over the probabilities that bits can do. The fused one calls PyTorch's kernel for each row: it keeps no
+probabilities, and it cannot drop any by row. Which is faster is measured (`engine/attention_speed.py`).
 
 Shapes: B rows, T tokens, N tokens of all rows, R of them real, D numbers a head.
 """
@@ -12,12 +13,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from septet.engine.dropout import AttentionSite
 from septet.engine.unpad import Layout
 from septet.errors import ModelError
+from septet.report import Finding
 
-ATTENTION = "septet"
+ATTENTION, FUSED = "septet", "septet_fused"
 
 
 @torch.compiler.disable
@@ -73,13 +76,47 @@ def attention(
     return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
 
 
-def register_attention() -> None:
-    """Make `attn_implementation="septet"` known to transformers."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import eager_mask
+@torch.compiler.disable
+def fused(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Fused attention: row by row where the padding is out, else as transformers calls it. Takes and gives what `attention` does.
 
-    AttentionInterface.register(ATTENTION, attention)
-    AttentionMaskInterface.register(ATTENTION, eager_mask)
+    Raises:
+        ValueError: the model wants its scores capped, or probabilities dropped.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    site: AttentionSite | None = getattr(module, "_septet_site", None)
+    if site is None or (layout := site.clock.unpadded) is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    if options.get("softcap") is not None or (options.get("dropout") and module.training):
+        raise ValueError("Fused attention of rows laid end to end caps no scores and drops no probabilities.")
+    if (groups := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    causal = bool(getattr(module, "is_causal", False))
+    filling = query.shape[2] - layout.starts[-1]
+    # by `split`, whose gradients are put together once; a slice's would be a tensor of all tokens each
+    *each, _ = zip(*(x.split([*layout.lengths, filling], 2) for x in (query, key, value)), strict=True)
+    rows = [scaled_dot_product_attention(*qkv, is_causal=causal, scale=scaling) for qkv in each]
+    rows.append(query.new_zeros(*query.shape[:2], filling, query.shape[3]))
+    return torch.cat(rows, 2).transpose(1, 2), None
+
+
+def register_attention() -> None:
+    """Make our names of attention known to transformers."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask, sdpa_mask
+
+    for name, function, mask in ((ATTENTION, attention, eager_mask), (FUSED, fused, sdpa_mask)):
+        AttentionInterface.register(name, function)
+        AttentionMaskInterface.register(name, mask)
 
 
 def attends_alike(model: Any, asked: dict[str, torch.Tensor] | None = None) -> bool:
@@ -97,14 +134,14 @@ def attends_alike(model: Any, asked: dict[str, torch.Tensor] | None = None) -> b
         inputs["attention_mask"][1, 7:] = 0
         if model.config.is_encoder_decoder:
             inputs["decoder_input_ids"] = ids_BT[:, :9]
-    was_training = model.training
+    was_training, name = model.training, model.config._attn_implementation
     model.eval()
     try:
         with torch.inference_mode():
             ours = model(**inputs).logits.float()
             model.set_attn_implementation("eager")
             theirs = model(**inputs).logits.float()
-        model.set_attn_implementation(ATTENTION)
+        model.set_attn_implementation(name)
     except Exception:  # whatever a model says that hands other things to its attention
         return False
     finally:
@@ -117,6 +154,24 @@ def sees_whole(model: Any, tokens: int) -> bool:
     config = model.config.get_text_config()
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
     return not config.is_encoder_decoder and all(not isinstance(w, int) or w >= tokens for w in windows)
+
+
+def caps_scores(config: Any) -> bool:
+    """Whether a model squeezes its scores before the softmax, which fused attention cannot."""
+    return bool(getattr(config.get_text_config(), "attn_logit_softcapping", None))
+
+
+def not_dropped(attention: str) -> Finding:
+    """Return that no attention probabilities are dropped, and why: `sdpa`, or a model that attends in a way of its own."""
+    fused = attention == "sdpa"
+    return Finding(
+        "attention-dropout-off",
+        "note",
+        "Attention probabilities are not dropped: "
+        + ("fused attention" if fused else "this model's own attention")
+        + " draws from a global stream, which a resume cannot repeat.",
+        "model.attention=eager drops them by row" if fused else "model.dropout still drops everything else",
+    )
 
 
 class _Unpadded(torch.autograd.Function):

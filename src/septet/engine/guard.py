@@ -17,6 +17,7 @@ from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.errors import ResourceError, SeptetError
 from septet.recipe.train import Guarding
+from septet.report import Finding
 from septet.tasks import Batch
 
 # updates in a row that may be left out, and returns to a checkpoint, before a run is given up
@@ -288,6 +289,21 @@ def unfit(batch: Batch) -> dict[int, str]:
             places = by_row.nonzero().flatten().tolist() if len(value) == len(batch) else range(len(batch))
             found |= dict.fromkeys(places, "the target" if name == "target" else f"the input {name}")
     return found
+
+
+def damaged(model: torch.nn.Module) -> Finding | None:
+    """Return which tensors of a model hold NaN or an infinity before anything is learned."""
+    tensors = dict(model.named_parameters())
+    bad = not_finite(tensors)
+    if not bad:
+        return None
+    return Finding(
+        "weights-not-finite",
+        "blocker",
+        f"{len(bad)} of {len(tensors)} tensors of the model hold numbers that are not finite: {', '.join(bad[:3])}{' …' if len(bad) > 3 else ''}.",
+        "another checkpoint, or this one saved again: it is damaged, or its training diverged",
+        {"tensors": bad},
+    )
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:

@@ -109,7 +109,10 @@ class Model(Block):
         example=0.1,
     )
     attention: Literal["eager", "sdpa"] | None = key(
-        None, "Attention implementation.", why="derived: the faster one on this machine", example="sdpa"
+        None,
+        "Attention implementation: our own, which drops probabilities by row, or PyTorch's fused one, which drops none.",
+        why="derived: the faster one on this machine at the lengths of your rows, where nothing is dropped",
+        example="sdpa",
     )
 
     @property
