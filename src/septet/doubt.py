@@ -114,7 +114,7 @@ def tell(draft: Draft, doubts: Doubts, policy: str) -> None:
         draft.find(
             "labels-unjudged",
             "note",
-            message=f"The labels were not judged: models on {draft.schema.keys[draft.schema.texts[0]]} are right in {doubts.accuracy:.1%} of the rows, hardly more than the most frequent label alone.",
+            message=f"The labels were not judged: models on {draft.schema.key} are right in {doubts.accuracy:.1%} of the rows, hardly more than the most frequent label alone.",
             fix="data.doubtful.features: tfidf, or another model",
             evidence={"accuracy": doubts.accuracy},
         )

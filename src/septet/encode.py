@@ -13,6 +13,7 @@ import numpy as np
 from septet import registry
 from septet.augment import augment, varied
 from septet.baselines import check_reads
+from septet.data.ask import with_columns
 from septet.data.schema import derived
 from septet.data.store import Prepared, fingerprint
 from septet.engine.examples import encoded
@@ -189,7 +190,7 @@ def _sha256(prepared: Prepared, split: str) -> str | None:
 
 def _located(recipe: Recipe, prepared: Prepared) -> Recipe:
     """Return the recipe with the columns that were found in the data."""
-    return recipe.filled({f"task.{key}": (column, "found in the data") for key, column in prepared.located.items()})
+    return with_columns(recipe, prepared.located)
 
 
 def _task(recipe: Recipe, shape: dict[str, Any]) -> Any:

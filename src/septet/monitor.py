@@ -156,7 +156,7 @@ def _answered(
 
     predictor = Predictor.load(model, device, code)
     require_texts(predictor.task, "septet monitor")
-    rows = source_rows(str(path), list(predictor.task.texts))
+    rows = source_rows(str(path), predictor.task)
     rows = rows[-min(limits.window or MAX_ROWS, MAX_ROWS) :]
     if not rows:
         raise DataError("There is no text to compare.", where=str(path))

@@ -145,10 +145,14 @@ def predict(
     return found
 
 
-def source_rows(source: Any, texts: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a source with the model's text columns only, ready to be answered."""
-    rows, _, _ = _texts(source, list(texts))
-    return [{column: _as_text(row.get(column)) for column in texts} for row in rows]
+def source_rows(source: Any, task: Any) -> list[dict[str, str]]:
+    """Return the rows of a source with the model's text columns only, ready to be answered.
+
+    Raises:
+        DataError: a value is no text.
+    """
+    rows, _, _ = _texts(source, task.fields)
+    return [_of_columns(row, task) for row in rows]
 
 
 def _asked(row: dict[str, Any], task: Any) -> tuple[Any, str]:
@@ -160,12 +164,19 @@ def _asked(row: dict[str, Any], task: Any) -> tuple[Any, str]:
         except Unreadable as error:
             return None, str(error)
         return {task.texts[0]: address}, ""
-    if task.answers_with == "choices":
-        return {column: _as_text(row.get(column)) for column in task.texts}, ""
     try:
+        if task.answers_with == "choices":
+            return _of_columns(row, task), ""
         return task.parse({column: row.get(column) for column in task.texts}, "the row"), ""
     except DataError as error:
         return None, error.reason
+
+
+def _of_columns(row: dict[str, Any], task: Any) -> dict[str, str]:
+    """Return the texts of a row, or the one text that several columns make."""
+    if task.schema.members:
+        return task.parse(row, "the row")
+    return {column: _as_text(row.get(column)) for column in task.texts}
 
 
 # ---- answering ----
@@ -262,7 +273,7 @@ def _check_out(source: Any, out: Any) -> None:
 def _rows(source: Any, task: Any, *, listen: Listen = quiet) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
     """Return the rows, the names of their columns, and their number where it is known; pictures as their paths."""
     if task.input.varies:
-        return _texts(source, list(task.texts), listen=listen)
+        return _texts(source, task.fields, listen=listen)
     (column,) = task.texts
     table = _pictures(source, column)
     for found in table.findings:

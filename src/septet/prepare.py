@@ -188,7 +188,8 @@ def _read(
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
         table = source.load(recipe, schema)
         if schema is None:
-            task, located = locate(task, table)
+            used = (recipe.data.split.group, recipe.data.split.time, *(recipe.data.annotations or ()))
+            task, located = locate(task, table, without=used)
             schema = Schema.of(recipe, task)
             check_ignored(schema, recipe, reviewed=reviewed)
         of[source.split] = origins(source, table)
@@ -201,7 +202,8 @@ def _read(
         used = [*schema.columns, *(recipe.data.annotations or ())]
         surveys[source.split] = survey(table, used)
         if source.split == "train" and schema.classes:
-            telling = giveaway.telling_columns(table, rows.labels, used)
+            others = [column for column in used if column not in schema.members]
+            telling = giveaway.telling_columns(table, rows.labels, others)
         stamps += [
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
         ]
@@ -291,11 +293,11 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
     repeats.check_groups(draft)
     repeats.separate_splits(draft, data.overlap)
     look_for_benchmarks(draft, raw.benchmarks, data.contamination, threshold=data.near.threshold)
-    if schema.classes and not schema.pictures:
+    if schema.classes and schema.prose:
         giveaway.look_for_marks(draft)
     alone = cut if data.overlap == "drop" else ()
     near = None
-    if not schema.pictures:
+    if schema.prose:
         near = alike.look_alike(draft, data.near, cut=alone, by_meaning=finder(recipe, listen))
     near = _cut(draft, data.split, near)
     if data.doubtful.policy != "off" or sheet is not None:
@@ -390,6 +392,7 @@ def _cut(draft: Draft, options: Any, near: Sequence[int] | None) -> Sequence[int
 
 
 def _located(prepared: Prepared) -> str:
-    shown = [f"{column} ({option})" for option, column in prepared.located.items()]
+    found = prepared.located.items()
+    shown = [f"{name} ({key})" for key, each in found for name in (each if isinstance(each, list) else [each])]
     names = " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
     return f"data: found the column{'s' if len(shown) > 1 else ''} {names} in the data"

@@ -13,6 +13,7 @@ TASKS = {
         ({"text": "text", "label": "label"}, texts()),
         ({"text": "text", "label": "label", "class_weights": "balanced", "label_smoothing": 0.05}, texts(13)),
         ({"text": "text", "label": "label", "loss": "focal", "gamma": 1.5}, texts(13)),
+        ({"columns": ["age", "plan"], "label": "label"}, [{**row, "columns": row["text"]} for row in texts()]),
         ({"text": ["text", "more"], "label": "label"}, [{**row, "more": row["label"]} for row in texts()]),
     ],
     "generate": [

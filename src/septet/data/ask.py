@@ -7,11 +7,12 @@ them in a row of the training table; what else its `schema` says holds before. O
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from septet import registry
-from septet.data import expect, store
+from septet.data import columns, expect, store
 from septet.data.clean import Cleaning
 from septet.data.schema import Schema
 from septet.data.sql import hide
@@ -27,9 +28,14 @@ def task_of(recipe: Any, located: Mapping[str, str] | None = None) -> Any:
     Args:
         located: option -> column, for options the recipe leaves open.
     """
-    found = {f"task.{option}": (column, "found in the data") for option, column in (located or {}).items()}
-    recipe = recipe.filled(found) if found else recipe
+    recipe = with_columns(recipe, located or {})
     return registry.part("task", recipe.task.name)(recipe.task)
+
+
+def with_columns(recipe: Any, located: Mapping[str, Any]) -> Any:
+    """Return the recipe with the columns that were found in the data, by their option."""
+    found = {f"task.{option}": (value, "found in the data") for option, value in located.items()}
+    return recipe.filled(found, over=found) if found else recipe
 
 
 def schema_of(recipe: Any, task: Any) -> Schema | None:
@@ -46,7 +52,8 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
     Raises:
         RecipeError: something would be.
     """
-    for own, what in ((store.ROW, "the row id"), (store.SOURCE, "where a row is from")):
+    owned = {store.ROW: "the row id", store.SOURCE: "where a row is from"}
+    for own, what in (owned | ({columns.NAME: "the text of a row"} if schema.members else {})).items():
         if own in schema.columns:
             raise RecipeError(f"The column name {own!r} is Septet's own ({what}).", hint="rename the column")
     for column in recipe.data.annotations or ():
@@ -71,6 +78,8 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
         )
     if schema.pictures:
         _check_of_texts(recipe.data, reviewed=reviewed)
+    if schema.members:
+        _check_of_prose(recipe.data)
     judging = [
         key
         for key, used in (
@@ -104,6 +113,19 @@ def _check_of_texts(data: Any, *, reviewed: bool) -> None:
         raise RecipeError(f"{name} would be ignored: it is of texts, and the rows are pictures.", hint=f"remove {name}")
 
 
+def _check_of_prose(data: Any) -> None:
+    """Refuse what compares or changes words and letters where rows are lists of values."""
+    given = {
+        "data.near": data.near != type(data.near)(),
+        "data.augment": data.augment.on,
+        "data.against": data.against is not None,
+        **{f"data.expect.{name}": name.startswith(("near-", "semantic-")) for name in data.expect},
+    }
+    for name in (name for name, used in given.items() if used):
+        what = f"{name} would be ignored: it is of texts in words, and a row of task.columns is a list of values."
+        raise RecipeError(what, hint=f"remove {name}; or task.text, where one column holds the text")
+
+
 def reads_documents(recipe: Any) -> bool:
     """Whether a `.txt` file is plain text: the rows of the recipe's task are documents, or the recipe says so of every file."""
     return recipe.data.format == "text" or task_of(recipe).schema.documents
@@ -114,13 +136,16 @@ def reads_pictures(recipe: Any) -> bool:
     return task_of(recipe).schema.pictures
 
 
-def locate(task: Any, table: Table) -> tuple[Any, dict[str, str]]:
+def locate(task: Any, table: Table, *, without: Collection[str | None] = ()) -> tuple[Any, dict[str, Any]]:
     """Return the task with the columns it finds in a table's first row, or the first that holds what tells them, and these by their option.
+
+    Args:
+        without: columns that are used otherwise.
 
     Raises:
         SeptetError: the task finds none.
     """
-    found = _located(task, table)
+    found = _located(task, replace(table, columns={k: v for k, v in table.columns.items() if k not in without}))
     before, after = task.options.model_dump(), found.options.model_dump()
     return found, {option: column for option, column in after.items() if column != before[option]}
 

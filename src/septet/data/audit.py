@@ -25,7 +25,7 @@ _SHOWN = 8
 
 def check_repeated_text(draft: Draft) -> None:
     """Find a text so frequent that it is likely a placeholder; run before duplicates are dropped."""
-    key = draft.schema.keys[draft.schema.texts[0]]
+    key = draft.schema.key
     for split, rows in list(draft.splits.items()):
         if len(rows) < 2:
             continue

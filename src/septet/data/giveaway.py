@@ -12,7 +12,8 @@ in nearly no others, and
 Words are compared as they are, and with their digits as one, so that "BIL-00412" and "BIL-00977" are one mark. A word amid the sentence is not told from a topic word.
 How often this finds planted marks, and nothing in real sets: docs/why.md.
 
-*Another column* that determines the label nearly alone does no harm while nobody reads it; it is told, lest somebody adds it to the text.
+*Another column* that determines the label nearly alone does no harm while nobody reads it; it is told, lest somebody adds it to the text. One of `task.columns` is read, and
+is a leak where it is not known before the label is.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def marks(texts: Sequence[str], labels: Sequence[str]) -> list[Mark]:
 
 
 def telling_columns(table: Table, labels: Sequence[str | None], used: Collection[str]) -> list[dict[str, Any]]:
-    """Return the other columns of a table that determine the label nearly alone: name, share they get right, and rows that show it."""
+    """Return the columns of a table, but those that are used, that determine the label nearly alone: name, share they get right, and rows that show it."""
     kept = [i for i in _drawn(len(labels)) if labels[i] is not None]
     targets = [labels[i] or "" for i in kept]
     if len(set(targets)) < 2:
@@ -157,11 +158,14 @@ def tell_columns(draft: Draft, found: Sequence[Mapping[str, Any]]) -> None:
     """Report columns that determine the label."""
     for each in found:
         pairs = ", ".join(f'{row["value"]!r} is "{row["label"]}"' for row in each["examples"][:3])
+        is_read = each["column"] in draft.schema.members
         draft.find(
             "label-leak",
-            "note",
-            message=f"train: the column {each['column']!r}, which is not read, gives the label away: alone it is right in {each['right']:.1%} of the rows ({pairs}).",
-            fix="nothing, while it stays out of the text",
+            "warning" if is_read else "note",
+            message=f"train: the column {each['column']!r}, which is {'' if is_read else 'not '}read, gives the label away: alone it is right in {each['right']:.1%} of the rows ({pairs}).",
+            fix="take it out of task.columns, unless it is known before the label is"
+            if is_read
+            else "nothing, while it stays out of the text",
             evidence={"split": "train", **each},
         )
 

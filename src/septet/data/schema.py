@@ -15,6 +15,7 @@ from typing import Any
 
 from septet import registry
 from septet.data.clean import whole
+from septet.data.columns import composed
 from septet.data.rows import Rows
 from septet.data.table import Table, require_columns
 from septet.data.times import read_times
@@ -35,6 +36,7 @@ class Schema:
         keys: column -> the recipe key that names it, for messages; what is missing is filled.
         layout: whether white space is part of the text, as in text that is generated.
         documents: whether rows are documents, of any length: they come from plain text too, and are cut into windows to be learned.
+        members: the columns of which the one text is made, as `columns` says; empty where it is a column itself.
         pictures: whether the one column of `texts` holds pictures: what each is known by, and where it lies once it is prepared.
     """
 
@@ -48,9 +50,10 @@ class Schema:
     documents: bool = False
     time: str | None = None
     pictures: bool = False
+    members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = dict.fromkeys(self.texts, "task.text")
+        names = dict.fromkeys(self.members or self.texts, "task.text")
         if self.label is not None:
             names[self.label] = "task.label"
         if self.group is not None:
@@ -79,7 +82,7 @@ class Schema:
                 f"The task {recipe.task.name} does not say which columns it reads.",
                 hint="give it a property `schema` that returns a septet.data.schema.Schema",
             )
-        if schema.label in schema.texts:
+        if schema.label in (*schema.texts, *schema.members):
             raise RecipeError(
                 f"The column {schema.label!r} cannot be both read and learned.",
                 hint="name another column for one of them",
@@ -89,13 +92,23 @@ class Schema:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
         """Return the schema that `asdict` wrote."""
-        listed = {name: tuple(value[name]) for name in ("texts", "required") if value.get(name) is not None}
+        listed = {name: tuple(value[name]) for name in ("texts", "required", "members") if value.get(name) is not None}
         return cls(**{**value, **listed})
 
     @property
     def thing(self) -> str:
         """What messages call that which is read of a row."""
         return "picture" if self.pictures else "text"
+
+    @property
+    def key(self) -> str:
+        """The recipe key that names what is read of a row, or the first of these."""
+        return next(iter(self.keys.values()))
+
+    @property
+    def prose(self) -> bool:
+        """Whether rows are texts whose letters and words can be compared: no pictures, and no lists of values."""
+        return not self.pictures and not self.members
 
     @property
     def columns(self) -> list[str]:
@@ -105,7 +118,7 @@ class Schema:
     def facts(self) -> list[Any]:
         """What decides the prepared rows, as JSON values; the group and the time are the recipe's."""
         usual = replace(Schema(self.texts, self.label), group=self.group, time=self.time)
-        younger = [name for name in ("documents", "pictures") if not getattr(self, name)]
+        younger = [name for name in ("documents", "pictures", "members") if not getattr(self, name)]
         left_out = ("texts", "label", "group", "time", *younger)
         own = [] if self == usual else [{k: v for k, v in asdict(self).items() if k not in left_out}]
         return [list(self.texts), self.label, *own]
@@ -124,7 +137,9 @@ class Schema:
             column: key for column, key in self.keys.items() if not (without_group and key.startswith("data.split."))
         }
         require_columns(list(table.columns), wanted, where=table.name)
-        texts = [self._column(table, column) for column in self.texts]
+        texts = [self._column(table, column) for column in self.members or self.texts]
+        if self.members:
+            texts = [[composed(self.members, values) for values in zip(*texts, strict=True)]]
         filled = [["" if value is None else value for value in column] for column in texts]
         none: list[str | None] = [None] * len(table)
         labels = none if self.label is None else self._column(table, self.label)
@@ -144,6 +159,21 @@ class Schema:
             where=table.where,
             times=times,
         )
+
+    def asked(self, row: Mapping[str, Any], where: str) -> dict[str, str]:
+        """Return the one text of a row whose columns make it, as `extract` does; a row that holds the text itself, as logs do, keeps it.
+
+        Raises:
+            DataError: a column is missing, or a value is a list or an object.
+        """
+        (made,) = self.texts
+        if isinstance(row.get(made), str):
+            return {made: row[made]}
+        missing = [column for column in self.members if column not in row]
+        if missing:
+            raise DataError(f"The field {missing[0]!r} is missing.", where=where, received=sorted(map(str, row)))
+        values = [_as_text([row[column]], column, where=lambda _: where)[0] for column in self.members]
+        return {made: composed(self.members, values)}
 
     def records(self, rows: Rows) -> list[dict[str, Any]]:
         """Return rows as dicts of the columns; the group where they have it."""

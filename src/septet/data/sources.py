@@ -122,10 +122,10 @@ def target_rows(recipe: Any, schema: Schema) -> tuple[Rows, list[Stamp], list[Fi
     source = _from_files("target", recipe.data.target, recipe=recipe, plain=reads_documents(recipe))
     for name, _ in source.wanted.values():
         raise RecipeError("data.target is read whole.", received=name, hint=f"target: {counted(name)[0]}")
-    needed = {column: f"{schema.keys[column]}, for data.target" for column in schema.required}
+    needed = {column: f"{schema.keys[column]}, for data.target" for column in schema.members or schema.required}
     table = read(list(source.paths), reading=_reading(recipe.data, plain=source.plain))
     require_columns(list(table.columns), needed, where=table.name)
-    for column in schema.texts:
+    for column in schema.members or schema.texts:
         table.columns.setdefault(column, [None] * len(table))
     labelled = schema.label in table.columns
     bare = replace(schema, group=None, label=schema.label if labelled else None)

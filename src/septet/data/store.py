@@ -104,7 +104,7 @@ class Prepared:
         return Schema.from_json(self.manifest["columns"])
 
     @property
-    def located(self) -> dict[str, str]:
+    def located(self) -> dict[str, Any]:
         """Option of the task -> the column that was found for it in the data, where a recipe names none."""
         return self.manifest.get("located", {})
 

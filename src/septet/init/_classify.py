@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 
 from septet.data.cleaning.labels import variants
 from septet.errors import UsageError
-from septet.init._columns import Column, guess_label, guess_text, guess_texts, names_pictures
+from septet.init._columns import Column, guess_label, guess_members, guess_text, guess_texts, is_text, names_pictures
 from septet.init._plan import Plan, usual_share
 from septet.init._seen import Seen, quoted
 from septet.recipe.write import flow
 
 IMBALANCE = 10
+MOST_LISTED = 40  # columns
 
 
 def plan(
@@ -34,15 +35,7 @@ def plan(
         UsageError: no guess is possible.
     """
     columns, rows = seen.columns, len(seen.table)
-    found = columns[label] if label else guess_label(columns, rows, exclude={*texts, *exclude})
-    if found is None:
-        raise UsageError(
-            "No column looks like a label (few different, short values).",
-            hint=f"--label COL, one of {', '.join(columns)}",
-        )
-    if not found.counts:
-        what = f"The column {found.name!r} holds no label."
-        raise UsageError(what, where=seen.table.name, hint="another: --label COL")
+    found = _label(seen, label, exclude={*texts, *exclude})
     pair = None if texts else guess_texts(columns, exclude=found.name)
     text = columns[(pair or texts)[0]] if pair or texts else guess_text(columns, exclude=found.name)
     if text is None:
@@ -50,14 +43,18 @@ def plan(
         raise UsageError(what, hint=f"the columns are {', '.join(columns)}")
     if not texts and names_pictures(text):
         return _of_pictures(seen, text, found)
+    label_why = f"guessed: {found.num_distinct} different values in {rows:,} rows"
+    if label:
+        label_why = f"{told.replace('{}', 'label')}; {found.described}"
+    members = [] if texts or pair or is_text(text) else guess_members(columns, exclude=found.name)
+    if len(members) > 1:
+        return _of_columns(seen, members, found, why=label_why)
     given = list(pair or texts) or [text.name]
-    text_why, label_why = (f"{told.replace('{}', key)}; {c.described}" for key, c in (("text", text), ("label", found)))
+    text_why = f"{told.replace('{}', 'text')}; {text.described}"
     if pair:
         text_why = "guessed: their names are those of a pair"
     elif not texts:
         text_why = f"guessed: the longest column, {text.length:.0f} characters on average"
-    if not label:
-        label_why = f"guessed: {found.num_distinct} different values in {rows:,} rows"
     return Plan(
         task="classify",
         why=f"{found.name} has {found.num_distinct} different values",
@@ -73,6 +70,51 @@ def plan(
         rows=rows,
         held=usual_share(rows),
         used={*given, found.name},
+    )
+
+
+def _label(seen: Seen, name: str | None, *, exclude: Collection[str]) -> Column:
+    """Return the column of the label.
+
+    Raises:
+        UsageError: none is like one, or it holds none.
+    """
+    columns = seen.columns
+    found = columns[name] if name else guess_label(columns, len(seen.table), exclude=exclude)
+    if found is None:
+        raise UsageError(
+            "No column looks like a label (few different, short values).",
+            hint=f"--label COL, one of {', '.join(columns)}",
+        )
+    if not found.counts:
+        what = f"The column {found.name!r} holds no label."
+        raise UsageError(what, where=seen.table.name, hint="another: --label COL")
+    return found
+
+
+def _of_columns(seen: Seen, members: Sequence[str], label: Column, *, why: str) -> Plan:
+    rows = len(seen.table)
+    others = [name for name in seen.columns if name not in (*members, label.name)]
+    left = f"; left out: {', '.join(others)}" if others else ""
+    listed = flow(list(members)) if len(members) <= MOST_LISTED or others else "all"
+    return Plan(
+        task="classify",
+        why=f"{label.name} has {label.num_distinct} different values",
+        counted=f"{rows:,} rows, {label.num_distinct} labels",
+        keys=[
+            f"  columns: {listed}  # why: guessed: no column holds a text, and {len(members)} hold numbers and categories{left}",
+            f"  label: {flow(label.name)}  # why: {why}",
+            f"  class_weights: none  # why: {_balance(label)}",
+        ],
+        asked=f"--task classify --label {quoted([label.name])}",
+        model="starter",
+        about="22 million parameters",
+        rows=rows,
+        held=usual_share(rows),
+        used={*members, label.name},
+        notes=[
+            "For numbers alone a gradient-boosted tree, such as scikit-learn's HistGradientBoostingClassifier, is the better tool"
+        ],
     )
 
 

@@ -29,6 +29,7 @@ _COUNTS = re.compile(r"^(?P<stem>.*?)_?(?P<place>1|2|a|b)$", re.IGNORECASE)
 TIME_NAMES = re.compile(
     r"(^|_)(date|time|datetime|timestamp|created|updated|published|posted|sent|year)(_|$)", re.IGNORECASE
 )
+KEY_NAMES = re.compile(r"(^|_)(id|uuid|guid|index|rowid)$|^(Unnamed: 0)?$", re.IGNORECASE)
 # scripts that are written without spaces: Thai to Burmese, Khmer, kana and ideographs, Hangul
 _UNSPACED = re.compile("[\u0e00-\u109f\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af]{2}")
 
@@ -102,6 +103,25 @@ def guess_text(columns: Mapping[str, Column], *, exclude: str) -> Column | None:
     rest = [column for column in columns.values() if column.name != exclude]
     fit = [column for column in rest if column.scalar] or rest
     return max(fit, key=lambda c: c.length + (10 if c.name.lower() in TEXT_NAMES else 0), default=None)
+
+
+def is_text(column: Column) -> bool:
+    """Whether a column is like a text: its values are words, or its name says so."""
+    return column.prose >= 0.5 or column.name.lower() in TEXT_NAMES
+
+
+def guess_members(columns: Mapping[str, Column], *, exclude: str) -> list[str]:
+    """Return the columns of numbers and categories beside a label: those with several values that are no key, no name and no time."""
+    return [
+        column.name
+        for column in columns.values()
+        if column.name != exclude
+        and column.scalar
+        and column.num_distinct > 1
+        and column.name.lower() not in TITLE_NAMES
+        and not KEY_NAMES.search(column.name)
+        and TIME_NAMES.search(column.name) is None
+    ]
 
 
 def guess_texts(columns: Mapping[str, Column], *, exclude: str) -> tuple[str, str] | None:

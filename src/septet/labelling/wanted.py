@@ -66,6 +66,8 @@ def columns_of(
             hint="leave --text, --label, --labels and --model out",
         )
     task: Any = recipe.task
+    if task.columns is not None:
+        raise UsageError("septet label is for texts, and the rows of this recipe are columns.", received=task.columns)
     if task.text is None:
         raise UsageError("septet label is for texts, and the rows of this recipe are pictures.", received=task.image)
     texts = (task.text,) if isinstance(task.text, str) else tuple(task.text)

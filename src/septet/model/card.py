@@ -59,7 +59,7 @@ intervals and baselines, are in the run's report.
 ## Use
 
 ```python
-{"" if kind == "image-classification" else IMPORT}{_USES[kind]}
+{"" if kind == "image-classification" else IMPORT}{_use(task, kind)}
 ```
 
 ```sh
@@ -71,6 +71,13 @@ intervals and baselines, are in the run's report.
 {_LIMITS[task.answers_with]}
 The licences of the base model and of the data apply to it.
 """
+
+
+def _use(task: Any, kind: str) -> str:
+    """Return how transformers answers a text; where columns make it, in the form that they have."""
+    members = task.schema.members
+    shown = "; ".join(f"{name}: …" for name in members).replace("\\", "\\\\").replace('"', '\\"')
+    return _USES[kind].replace("your text", shown) if members else _USES[kind]
 
 
 def _reads(setup: Any) -> str:

@@ -81,9 +81,7 @@ class Predictor:
         """
         found: list[Prediction] = []
         for start in range(0, len(rows), CHUNK):
-            chunk = [
-                self._cleaned(row if isinstance(row, dict) else self.parse(row)) for row in rows[start : start + CHUNK]
-            ]
+            chunk = [self._cleaned(self._row(row)) for row in rows[start : start + CHUNK]]
             found += self._answer(self.task.prompts(chunk, self.processor), self.task.predict, embed)
             if len(rows) > CHUNK:
                 listen("progress", what="predict", done=len(found), total=len(rows))
@@ -113,6 +111,12 @@ class Predictor:
             return row
         masked = Cleaning("none", control=False, whitespace=False, mask=self.clean.mask)
         return {column: value if value is None else clean_value(value, masked) for column, value in row.items()}
+
+    def _row(self, row: Row | str) -> Row:
+        """Return a row with the task's texts; of one with the columns that make its text, that text."""
+        texts = self.task.texts
+        made = isinstance(row, dict) and (self.task.fields == texts or any(column in row for column in texts))
+        return row if made else self.parse(row)  # pyright: ignore[reportReturnType]
 
     def _cleaned(self, row: Row) -> Row:
         if self.clean is None or not self.task.input.varies:

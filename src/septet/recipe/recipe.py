@@ -112,12 +112,12 @@ class Recipe:
         """
         return expand(text)
 
-    def filled(self, values: Mapping[str, tuple[Any, str]]) -> Recipe:
-        """Return a copy in which each dotted path that is still auto has its derived value and reason."""
+    def filled(self, values: Mapping[str, tuple[Any, str]], *, over: Collection[str] = ()) -> Recipe:
+        """Return a copy in which each dotted path that is still auto, or is one of `over`, has its derived value and reason."""
         blocks, whys = dict(self._blocks), dict(self.whys)
         for path, (value, why) in values.items():
             section, *parts = path.split(".")
-            if self._at(blocks[section], parts, path) is None:
+            if path in over or self._at(blocks[section], parts, path) is None:
                 blocks[section] = _replaced(blocks[section], parts, value)
                 whys[path] = why
         return Recipe(blocks, given=self.given, base=self._base, whys=whys)

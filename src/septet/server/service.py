@@ -185,7 +185,9 @@ class Service:
         model = self._load()
         task = model.predictor.task
         chats = getattr(task, "answers_with", "choices") == "texts"
-        row = model.predictor.parse("warm up" if chats else dict.fromkeys(getattr(task, "texts", ["text"]), "warm up"))
+        row = model.predictor.parse(
+            "warm up" if chats else dict.fromkeys(getattr(task, "fields", getattr(task, "texts", ["text"])), "warm up")
+        )
         model.predictor.predict([row], embed=True)
         return model
 

@@ -162,6 +162,11 @@ class Task(Protocol):
     def from_json(cls, value: dict[str, Any]) -> Any: ...
 
     @property
+    def fields(self) -> list[str]:
+        """Columns of a row that is to be answered."""
+        return self.texts
+
+    @property
     def reads(self) -> int | None:
         """Tokens of a row that are read at most when it is answered."""
         return self.max_length

@@ -1,4 +1,4 @@
-"""One label for each row, a text, a pair of texts or a picture: sentiment, topic, intent, routing, what is to be seen.
+"""One label for each row, a text, a pair of texts, several columns or a picture: sentiment, topic, intent, routing, what is to be seen.
 
 The loss is cross-entropy over the labels seen in training, weighted by class where asked and smoothed where asked, or the focal loss.
 A row's weight is its class weight, so that the update is the weighted mean over the whole group of rows (PyTorch's
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from septet.data import columns as several
 from septet.data.schema import Schema
 from septet.errors import DataError, RecipeError
 from septet.inputs import Input
@@ -23,6 +24,7 @@ from septet.inputs.text import Text
 from septet.recipe.block import Problem
 from septet.report import Finding
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
+from septet.tasks._weights import class_weights
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +45,13 @@ class Options(BaseModel):
         description="Instead of text: column with pictures, as paths; `image` where the data are a folder of pictures, one sub-folder a label.",
         json_schema_extra={"why": "the rows are texts"},
         examples=["image"],
+    )
+    columns: Literal["all"] | list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Instead of text: the columns of a table, which are read as a list of `name: value`; all: every column but the label and those of data.split. Missing values are left out.",
+        json_schema_extra={"why": "one column holds the text"},
+        examples=[["age", "glucose"]],
     )
     text: str | list[str] | None = Field(
         None,
@@ -95,8 +104,10 @@ class Options(BaseModel):
     @field_validator("text")
     @classmethod
     def _one_or_two(cls, value: str | list[str] | None, info: ValidationInfo) -> str | list[str] | None:
-        if value is None and info.data.get("image") is None:
-            raise ValueError("is missing: column with the text, or two for a pair; or task.image, with pictures")
+        if value is None and info.data.get("image") is None and info.data.get("columns") is None:
+            raise ValueError(
+                "is missing: column with the text, or two for a pair; or task.columns, of numbers and categories; or task.image, with pictures"
+            )
         if isinstance(value, list) and len(value) != 2:
             raise ValueError("must be one column or a list of two columns")
         return value
@@ -113,6 +124,10 @@ class Options(BaseModel):
             yield Problem(
                 "image", "cannot be given beside task.text: a row is a text or a picture.", "remove one of the two"
             )
+        if self.columns is not None and (self.text or self.image) is not None:
+            yield Problem("columns", "cannot be given beside task.text or task.image.", "remove one of the two")
+        if isinstance(self.columns, list) and len({*self.columns}) < len(self.columns):
+            yield Problem("columns", "names a column twice.", "each once")
         if self.size is not None and self.image is None:
             yield Problem("size", "would be ignored: it is of pictures.", "remove it")
         if self.gamma is not None and self.loss != "focal":
@@ -159,18 +174,49 @@ class Classify(Task):
         Raises:
             RecipeError: the same column is read and learned.
         """
-        image = self.options.image
-        if self.options.label in self.texts:
+        image, members = self.options.image, self.members
+        if self.options.columns is not None and self.options.label not in members:
+            keys = dict.fromkeys(members or self.texts, "task.columns")
+            return Schema(tuple(self.texts), self.options.label, keys=keys, members=tuple(members))
+        if self.options.label in (*self.texts, *members):
             raise RecipeError(
-                f"task.{'text' if image is None else 'image'} and task.label are the same column ({self.options.label!r}).",
-                hint=f"name the column that holds the {'text' if image is None else 'pictures'}",
+                f"task.{'columns' if members else 'text' if image is None else 'image'} and task.label are the same column ({self.options.label!r}).",
+                hint="take it out of task.columns"
+                if members
+                else f"name the column that holds the {'text' if image is None else 'pictures'}",
             )
         if image is not None:
             return Schema((image,), self.options.label, keys={image: "task.image"}, pictures=True)
         return Schema(tuple(self.texts), self.options.label)
 
     @property
+    def needs_columns(self) -> bool:
+        return self.options.columns == "all"
+
+    def located(self, row: Row) -> Classify:
+        """Return a copy that reads all columns of a table but the label.
+
+        Raises:
+            DataError: there is no other.
+        """
+        found = [column for column in row if column != self.options.label]
+        if not found:
+            raise DataError("The data have no column beside the label.", received=list(row))
+        return replace(self, options=self.options.model_copy(update={"columns": found}))
+
+    @property
+    def members(self) -> list[str]:
+        """The columns of which the text is made, where it is no column itself."""
+        return list(self.options.columns) if isinstance(self.options.columns, list) else []
+
+    @property
+    def fields(self) -> list[str]:
+        return self.members or self.texts
+
+    @property
     def texts(self) -> list[str]:
+        if self.options.columns is not None:
+            return [several.NAME]
         if self.options.image is not None:
             return [self.options.image]
         return [self.options.text] if isinstance(self.options.text, str) else list(self.options.text or ())
@@ -189,7 +235,11 @@ class Classify(Task):
             raise DataError(f"The column {self.options.label!r} is missing.", received=sorted(map(str, rows[0])))
         counts = Counter(str(row[self.options.label]) for row in rows)
         labels = self.options.labels or sorted(counts)
-        found = {"labels": list(labels), "class_weights": self._weights(labels, counts), "max_length": max_length}
+        found = {
+            "labels": list(labels),
+            "class_weights": class_weights(self.options.class_weights, labels, counts),
+            "max_length": max_length,
+        }
         return replace(self, **found)
 
     def heads(self) -> dict[str, Head]:
@@ -316,10 +366,12 @@ class Classify(Task):
         Raises:
             DataError: it is neither a text nor an object with the text columns.
         """
-        if isinstance(value, str) and len(self.texts) == 1:
+        if isinstance(value, str) and len(self.texts) == 1 and not self.members:
             return {self.texts[0]: self.input.parse(value, where)}
         if not isinstance(value, dict):
-            raise DataError(f"An input is an object with {' and '.join(self.texts)}.", where=where, received=value)
+            raise DataError(f"An input is an object with {' and '.join(self.fields)}.", where=where, received=value)
+        if self.members:
+            return self.schema.asked(value, where)
         missing = [column for column in self.texts if column not in value]
         if missing:
             raise DataError(f"The field {missing[0]!r} is missing.", where=where, received=sorted(map(str, value)))
@@ -337,21 +389,6 @@ class Classify(Task):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Classify:
         return cls(Options(**value["options"]), value["labels"], value["class_weights"], value["max_length"])
-
-    def _weights(self, labels: list[str], counts: Counter[str]) -> list[float]:
-        chosen = self.options.class_weights
-        if chosen == "none":
-            return [1.0] * len(labels)
-        if chosen == "balanced":
-            total = sum(counts.values())
-            return [total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels]
-        if isinstance(chosen, dict) and set(chosen) != set(labels):
-            raise DataError(
-                "task.class_weights must give one weight for each label.",
-                received=sorted(chosen),
-                hint=f"the labels are {', '.join(labels[:20])}",
-            )
-        return [float(chosen[label]) for label in labels]  # type: ignore[index]
 
 
 def _as_computed(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
