@@ -26,20 +26,21 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="an .npz with X and y")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default="starter")
+    parser.add_argument("--epochs", type=int, help="of the starter; as many as Septet derives where it is left out")
     chosen = parser.parse_args()
     for data in chosen.data:
-        found = [compare(data, seed, chosen.model) for seed in range(chosen.seeds)]
+        found = [compare(data, seed, chosen) for seed in range(chosen.seeds)]
         for who in found[0]:
             right, seconds = (np.array([each[who][i] for each in found]) for i in (0, 1))
             spread = f"{right.min():.1%} to {right.max():.1%}"
             print(f"{Path(data).stem:16} {who:14} {right.mean():6.1%} ({spread})  {seconds.mean():6.2f} s", flush=True)
 
 
-def compare(data: str, seed: int, model: str) -> dict[str, tuple[float, float]]:
+def compare(data: str, seed: int, chosen: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Return accuracy on test and seconds of learning, by who learned."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run = journey.train(recipe(data, seed, model), run=Path(folder) / "run").run
+        run = journey.train(recipe(data, seed, chosen), run=Path(folder) / "run").run
         tuned_s = time.perf_counter() - started
         evaluate(run)
         scores = {(s["split"], s["who"], s["metric"]): s["value"] for s in run.records("scores.jsonl")}
@@ -49,12 +50,12 @@ def compare(data: str, seed: int, model: str) -> dict[str, tuple[float, float]]:
         return found
 
 
-def recipe(data: str, seed: int, model: str) -> dict[str, Any]:
+def recipe(data: str, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": {"train": str(Path(data).resolve()), "split": {"validation": 0.2, "test": 0.2, "seed": seed}},
         "task": {"name": "classify", "columns": "all", "label": "y"},
-        "model": model,
-        "train": {"seed": seed},
+        "model": chosen.model,
+        "train": {"seed": seed, "epochs": chosen.epochs},
         "evaluate": {"baselines": ["majority", "tfidf"], "bootstrap": 100},
     }
 

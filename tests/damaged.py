@@ -351,6 +351,7 @@ WHOLE = [
             ("What is red?", [{"text": "The box", "answer_start": None}]),
         ),
         "near-duplicates",
+        "answer-misplaced",
         task=GENERATE,
         read=2,
         kept=("What is blue?", "What is red?"),

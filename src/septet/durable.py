@@ -84,6 +84,7 @@ def write_atomic(path: Path, content: bytes) -> Path:
 
     Raises:
         DiskFull: there is no space for it; the old file is as it was.
+        OSError: its folder cannot be written to; names the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -91,6 +92,10 @@ def write_atomic(path: Path, content: bytes) -> Path:
         write_file(temporary, Bytes(content))
         with full_disk(path, len(content)):
             temporary.replace(path)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):  # of a file that only we know by this name
+            raise OSError(error.errno, os.strerror(error.errno), str(path.parent)) from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -287,6 +287,19 @@ def test_a_read_only_place_is_explained(tmp_path, monkeypatch):
     assert "No permission to write" in str(explained)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, number):
+    def refuse(path, *args, **options):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=re.escape(str(tmp_path))) as caught:
+        patch.setattr("os.open", refuse)
+        durable.write_atomic(tmp_path / "recipe.yaml", b"")
+    explained = explain_foreign(caught.value)
+    assert isinstance(explained, ResourceError)
+    assert explained.where == str(tmp_path) and ".tmp" not in str(explained)
+
+
 def test_a_damaged_line_of_a_record_is_named(tmp_path):
     """A line cut short at the end is what a kill leaves; one before it is damage, and its place is told."""
     run = Run(tmp_path)

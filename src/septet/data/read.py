@@ -24,6 +24,7 @@ from septet.data import (
     parquet,
     pictures,
     sql,
+    squad,
     stream,
 )
 from septet.data.encoding import AUTO, check_head, decode
@@ -262,6 +263,7 @@ def _text(raw: bytes, name: str, *, kind: str, reading: Reading) -> Table:
         found, lines = jsonl.parse_lines(text, name, unread=unread)
     elif kind == "json":
         found, lines = jsonl.parse(text, name, unread=unread)
+        told += squad.misplaced(found, name) if tuple(found) == squad.COLUMNS else []
     elif kind == "conll":
         found, lines = conll.parse(text, name)
     elif kind == "text":

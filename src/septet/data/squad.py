@@ -1,15 +1,16 @@
 """SQuAD, versions 1.1 and 2: `{"data": [{"paragraphs": [{"context", "qas": [{"question", "answers"}]}]}]}`; a row is a question.
 
 A row has `id`, `title`, `context`, `question`, `answer` (the first one; None where the question has none) and `answers`, all of them as
-`{"text": […], "answer_start": […]}`, which is the hub's form. Plausible answers of version 2 are left out.
+`{"text": […], "answer_start": […]}`, which is the hub's form. Plausible answers of version 2 are left out. An answer that does not stand where `answer_start` says is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from septet.errors import DataError
+from septet.report import Finding
 
 COLUMNS = ("id", "title", "context", "question", "answer", "answers")
 
@@ -30,6 +31,31 @@ def columns(value: Any, name: str) -> dict[str, list[Any]]:
     if not rows:
         raise DataError("The file has no questions.", where=name)
     return dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def misplaced(found: Mapping[str, Sequence[Any]], name: str) -> list[Finding]:
+    """Return what is to be told of answers that do not stand where the file says: `answer_start` counts characters of the context."""
+    wrong, every = [], 0
+    for row, (context, answers) in enumerate(zip(found["context"], found["answers"], strict=True), 1):
+        for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+            every += start is not None
+            if start is not None and not _stands(text, context, start):
+                wrong.append(f"{name} row {row}")
+    if not wrong:
+        return []
+    return [
+        Finding(
+            "answer-misplaced",
+            "note",
+            f"{name}: {len(wrong):,} of {every:,} answers do not stand at their answer_start in the context; the text of the answer is what is learned: {', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''}.",
+            "nothing, if no other program reads the places; else count them anew, in characters",
+            {"file": name, "answers": len(wrong), "of": every, "places": wrong[:50]},
+        )
+    ]
+
+
+def _stands(text: str, context: str, start: Any) -> bool:
+    return type(start) is int and start >= 0 and context.startswith(text, start)
 
 
 def _rows(value: Any, name: str) -> Iterator[tuple[Any, ...]]:

@@ -128,11 +128,22 @@ def test_what_is_not_squad_is_named(tmp_path, part, words):
     assert all(word in str(caught.value) for word in ["a.json", *words])
 
 
+@pytest.mark.parametrize(("start", "told"), [(0, 0), (None, 0), (1, 1), (-1, 1), (99, 1), ("0", 1)])
+def test_an_answer_that_stands_elsewhere_is_told(tmp_path, start, told):
+    answers = [{"text": "Ann", "answer_start": start}, {"text": "B", "answer_start": 4}]
+    qas = [{"question": "Who?", "answers": answers}]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": "Ann B sang.", "qas": qas}]}]}))
+    found = read(tmp_path / "a.json").findings
+    assert [(each.slug, each.evidence["answers"], each.evidence["of"]) for each in found] == [
+        ("answer-misplaced", 1, 2)
+    ] * told
+
+
 @pytest.mark.skipif(not (SHARED / "data" / "xquad").is_dir(), reason="the real data are not here")
 @pytest.mark.parametrize("language", ["en", "de", "es", "zh"])
 def test_xquad_is_read_whole(language):
     table = read(SHARED / "data" / "xquad" / f"xquad.{language}.json.gz")
-    assert len(table) == 1190
+    assert len(table) == 1190 and not table.findings
     for row in table.rows():
         (text,), (start,) = row["answers"]["text"], row["answers"]["answer_start"]
         assert row["context"][start : start + len(text)] == text == row["answer"]
