@@ -39,7 +39,7 @@ def tokens(recipe: Recipe, prepared: Prepared, known: dict[str, Any] | None = No
     """
     from septet.model import tokens as counting
 
-    folder = None if prepared.schema.pictures else counting.local_folder(recipe)
+    folder = None if prepared.schema.media else counting.local_folder(recipe)
     if folder is None:
         return None
     whose, limit = "model.max_length", recipe.model.max_length

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from septet import registry
+from septet import perceive, registry
 from septet.augment import augment, varied
 from septet.baselines import check_reads
 from septet.data.ask import with_columns
@@ -21,7 +21,6 @@ from septet.engine.mixture import Mixture
 from septet.engine.versions import Versions
 from septet.errors import DataError, RecipeError
 from septet.inputs.chat import Chat
-from septet.inputs.image import FILE, Image
 from septet.metrics import LIMITS_HINT, needs_limits
 from septet.mixing import Mix
 from septet.model import load, scratch
@@ -78,8 +77,8 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         RecipeError: a metric is of limits, and the task names no column of them.
     """
     rows = prepared.rows("train")
-    recipe = _located(recipe, prepared)
-    _check_baselines(recipe)
+    recipe = perceive.timed(_located(recipe, prepared), prepared, folder)
+    _check_baselines(recipe, prepared)
     shape = scratch.shape_of(recipe.model) if recipe.model.architecture else load.check_folder(folder)
     task = _task(recipe, shape).learn(rows)
     _check_limits(recipe, task)
@@ -112,7 +111,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         *mix.findings(mixture, train),
         _unlearned("train", task, rows, found, processor),
         _unlearned("validation", task, validation_rows, validation, processor),
-        *_lengths(train, recipe.model.max_length),
+        *_lengths(train, recipe, task),
         _cut_answers(train, recipe.model.max_length),
         _endless(task, processor, config),
     )
@@ -139,12 +138,8 @@ def folder_of(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> 
         DataError: there are too few texts to learn it from.
     """
     wanted = recipe.model.vocabulary
-    side = getattr(recipe.task, "size", None)
-    if recipe.model.architecture is not None and prepared.schema.pictures:
-        folder = prepared.path / f"pixels-{side}"
-        if not (folder / FILE).is_file():
-            Image(side).make(folder)
-        return folder
+    if recipe.model.architecture is not None and prepared.schema.media:
+        return perceive.processor_of(recipe, prepared, recipe.model.architecture)
     if wanted is None:
         return load.base_folder(recipe)
     task = _task(_located(recipe, prepared), scratch.shape_of(recipe.model))
@@ -212,10 +207,10 @@ def _check_limits(recipe: Recipe, task: Any) -> None:
             raise RecipeError(f"{name} asks for {asked[0]}, and no column states the limits.", hint=LIMITS_HINT)
 
 
-def _check_baselines(recipe: Recipe) -> None:
-    """Refuse baselines of texts where rows are pictures: they would fail, or say nothing, after the training."""
-    if getattr(recipe.task, "image", None) is not None:
-        check_reads(recipe.evaluate.baselines or [])
+def _check_baselines(recipe: Recipe, prepared: Prepared) -> None:
+    """Refuse baselines of texts where rows are pictures or recordings: they would fail, or say nothing, after the training."""
+    if prepared.schema.media:
+        check_reads(recipe.evaluate.baselines or [], prepared.schema.media)
 
 
 def _check_length(recipe: Recipe, task: Any, config: dict[str, Any]) -> None:
@@ -226,8 +221,9 @@ def _check_length(recipe: Recipe, task: Any, config: dict[str, Any]) -> None:
             ("train.pad", recipe.train.pad == "max_length"),
         ):
             if given:
+                thing, option = task.schema.thing, "seconds" if task.schema.media == "recording" else "size"
                 raise RecipeError(
-                    f"{key} would be ignored: pictures have one size.", hint=f"remove {key}; task.size scales them"
+                    f"{key} would be ignored: {thing}s have one size.", hint=f"remove {key}; task.{option} says it"
                 )
         return
     wanted, limit = recipe.model.max_length, most_tokens(config)
@@ -323,9 +319,11 @@ def _nothing_to_learn(task: Any, rows: list[Any], processor: Any) -> DataError:
     )
 
 
-def _lengths(examples: list[Example], max_length: int | None) -> list[Finding]:
+def _lengths(examples: list[Example], recipe: Recipe, task: Any) -> list[Finding]:
     """Return how many rows of train are cut, and by how much."""
     rows, tokens = truncated([examples])
+    if not task.input.varies:
+        return perceive.cut(rows, tokens, len(examples), recipe)
     if not rows:
         return []
     share = rows / len(examples)
@@ -334,7 +332,7 @@ def _lengths(examples: list[Example], max_length: int | None) -> list[Finding]:
         Finding(
             "rows-truncated",
             "warning" if share > 0.01 else "note",
-            f"{rows:,} of {len(examples):,} training rows ({share:.1%}) are longer than model.max_length={max_length}; {tokens:,} of {total:,} tokens are cut.",
+            f"{rows:,} of {len(examples):,} training rows ({share:.1%}) are longer than model.max_length={recipe.model.max_length}; {tokens:,} of {total:,} tokens are cut.",
             "raise model.max_length if the ends of long rows matter",
             {"rows": rows, "tokens": tokens},
         )

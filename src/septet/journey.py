@@ -324,8 +324,8 @@ def run_all(
     if not answers_rows(opened):
         listen("note", text="this task answers no rows yet: there is nothing to serve or to watch")
         return journey
-    if Prepared.of(opened).schema.pictures:
-        listen("note", text="the server reads texts: pictures are answered by septet predict")
+    if media := Prepared.of(opened).schema.media:
+        listen("note", text=f"the server reads texts: {media}s are answered by septet predict")
         return journey
     listen("stage", name="serve")
     journey.stages["serve"] = Served(smoke(opened, _smoke_rows(opened)))

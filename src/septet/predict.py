@@ -18,18 +18,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from septet.data import pictures
-from septet.data.files import LONGEST_LINE, PICTURES, in_archive
-from septet.data.picture import Unreadable, read_whole
+from septet.data import media
+from septet.data.address import Unreadable
+from septet.data.files import ENDINGS, LONGEST_LINE, in_archive
 from septet.data.read import read
 from septet.data.table import Part, Table, require_columns
 from septet.data.write import Writer, open_writer
 from septet.errors import DataError, UsageError
+from septet.inputs import cut_off
 from septet.progress import Listen, quiet
 
 CHUNK = 1024
 STDIN = "-"
-ADDRESS = "\0address"  # of a row's picture, beside its columns, until it is asked
+ADDRESS = "\0address"  # of a row's file, beside its columns, until it is asked
 ADDED = {"choices": ("label", "score", "flag"), "texts": ("answer", "flag")}
 
 
@@ -43,6 +44,7 @@ class Predicted:
         empty: rows without text; they are answered and flagged.
         unread: rows that are no question, of a model that writes; they are flagged with the reason, and not answered.
         tokens, truncated_tokens, truncated_rows: what the model read, and what it could not.
+        cut: how much that is, as a person reads it.
         columns: the names of the added columns.
         out: the file written, if one was.
         seconds: time spent answering and writing.
@@ -56,6 +58,7 @@ class Predicted:
     tokens: int = 0
     truncated_tokens: int = 0
     truncated_rows: int = 0
+    cut: str = ""
     columns: list[str] = field(default_factory=list)
     out: Path | None = None
     seconds: float = 0.0
@@ -90,7 +93,7 @@ class Predicted:
         lines.append("labels: " + ", ".join(shares) + (", …" if len(self.labels) > 8 else ""))
         if self.truncated_rows:
             said = f"{_rows_said(self.truncated_rows)} longer than the model reads"
-            lines.append(f"{said}: {self.truncated_tokens:,} tokens cut off")
+            lines.append(f"{said}: {self.cut or f'{self.truncated_tokens:,} tokens'} cut off")
         if self.unread:
             lines.append(f"{_rows_said(self.unread)} that cannot be asked, flagged with the reason and not answered")
         if self.empty:
@@ -160,7 +163,7 @@ def _asked(row: dict[str, Any], task: Any) -> tuple[Any, str]:
     if not task.input.varies:
         address = row.pop(ADDRESS)
         try:
-            read_whole(address)
+            media.KINDS[task.schema.media].read_whole(address)
         except Unreadable as error:
             return None, str(error)
         return {task.texts[0]: address}, ""
@@ -197,7 +200,7 @@ def _answered(
         empty = not any(value.strip() if isinstance(value, str) else value for value in given.values())
         flags = ["empty"] if empty else []
         if prediction.truncated:
-            flags.append(f"{prediction.truncated} tokens cut off")
+            flags.append(f"{cut_off(model.task, prediction.truncated)} cut off")
         if not prediction.ended:
             flags.append(f"not finished after {prediction.written} tokens")
         values = {**prediction.to_json(), "flag": ", ".join(flags)}
@@ -208,6 +211,7 @@ def _answered(
         found.truncated_tokens += prediction.truncated
         found.truncated_rows += prediction.truncated > 0
     found.rows += len(answered)
+    found.cut = cut_off(model.task, found.truncated_tokens)
     return answered
 
 
@@ -271,30 +275,31 @@ def _check_out(source: Any, out: Any) -> None:
 
 
 def _rows(source: Any, task: Any, *, listen: Listen = quiet) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
-    """Return the rows, the names of their columns, and their number where it is known; pictures as their paths."""
+    """Return the rows, the names of their columns, and their number where it is known; pictures and recordings as their paths."""
     if task.input.varies:
         return _texts(source, task.fields, listen=listen)
     (column,) = task.texts
-    table = _pictures(source, column)
+    table = _files(source, column, task.schema.media)
     for found in table.findings:
         listen("finding", finding=found)
     names = list(table.columns)
-    table.columns[ADDRESS] = pictures.addresses(table, column)
+    table.columns[ADDRESS] = media.addresses(table, column, task.schema.media)
     return table.rows(), names, len(table)
 
 
-def _pictures(source: Any, column: str) -> Table:
-    """Return the table of one picture, of a folder of them, or of a table that names them."""
+def _files(source: Any, column: str, kind: str) -> Table:
+    """Return the table of one picture or recording, of a folder of them, or of a table that names them."""
     if source == STDIN if isinstance(source, str) else hasattr(source, "readline"):
         raise UsageError(
-            "Pictures are not read from standard input.", hint="a picture, a folder, or a table with paths"
+            f"{kind.capitalize()}s are not read from standard input.",
+            hint=f"a {kind}, a folder, or a table with paths",
         )
     path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
-    if path is not None and path.suffix.lower() in PICTURES and (path.is_file() or in_archive(path)):
-        return Table({column: [str(source)]}, [Part("picture", 0)])
-    if path is not None and pictures.is_folder(path):
-        table = pictures.folder(path, labelled=False)
-        return replace(table, columns={column: table.columns[pictures.IMAGE]})
+    if path is not None and path.suffix.lower() in ENDINGS[kind] and (path.is_file() or in_archive(path)):
+        return Table({column: [str(source)]}, [Part(kind, 0)])
+    if path is not None and media.is_folder(path):
+        table = media.folder(path, kind, labelled=False)
+        return replace(table, columns={column: next(iter(table.columns.values()))})
     table = read(source)
     require_columns(list(table.columns), {column: "which the model reads"}, where=table.name)
     return table

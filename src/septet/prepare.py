@@ -44,7 +44,7 @@ from septet.data.cleaning.stage import clean, drop_by_language, drop_by_length
 from septet.data.corrections import correct, ids_as_read
 from septet.data.draft import Draft, check_allowed
 from septet.data.ledger import Ledger
-from septet.data.pictures import Pictures
+from septet.data.media import Media
 from septet.data.profile import profile, survey
 from septet.data.rows import row_ids
 from septet.data.sample import draw, draw_labels, draw_path
@@ -171,8 +171,9 @@ def _key(recipe: Any, task: Any, schema: Schema | None, sources: list[Source]) -
     """Return the key under which prepared data are found without opening a raw file."""
     addresses = {source.split: source.address for source in sources}
     addresses |= {f"against {name}": source.address for name, source in benchmark_sources(recipe).items()}
-    if recipe.data.corrections is not None:
-        addresses["corrections"] = [str(Path(recipe.path(recipe.data.corrections)).resolve())]
+    for name in ("corrections", "media"):
+        if getattr(recipe.data, name) is not None:
+            addresses[name] = [str(recipe.path(getattr(recipe.data, name)).resolve())]
     return store.fingerprint(facts_of(recipe, task, schema), addresses)
 
 
@@ -183,7 +184,7 @@ def _read(
     splits, stamps, located, told, surveys, telling = {}, [], {}, {}, {}, []
     of: dict[str, np.ndarray] = {}
     votes: dict[str, Any] = {}
-    seen: Pictures | None = None
+    seen: Media | None = None
     for done, source in enumerate(sources):
         listen("progress", what=f"reading {source.split}", done=done, total=len(sources))
         table = source.load(recipe, schema)
@@ -197,8 +198,8 @@ def _read(
             votes[source.split] = annotators.settle(table, recipe.data.annotations, schema)
         rows = splits[source.split] = schema.extract(table, without_group=source.split != "train")
         told[source.split] = replace(table, columns={})
-        if table.pictures is not None:
-            seen = table.pictures if seen is None else seen.with_(table.pictures)
+        if table.media is not None:
+            seen = table.media if seen is None else seen.with_(table.media)
         used = [*schema.columns, *(recipe.data.annotations or ())]
         surveys[source.split] = survey(table, used)
         if source.split == "train" and schema.classes:
@@ -208,7 +209,7 @@ def _read(
             store.raw_entry(source.split, stamp) for stamp in table.stamps or [content_stamp(source.split, rows)]
         ]
     assert schema is not None
-    draft = Draft(splits, schema, recipe.data.allow, pictures=seen)
+    draft = Draft(splits, schema, recipe.data.allow, media=seen)
     for split, rows in splits.items():
         draft.ledger[split].read = len(rows)
         book_unread(draft, split, told[split].unread)
@@ -247,11 +248,11 @@ def _build(recipe: Any, raw: _Raw, *, key: str, root: Path, sheet: Path | None, 
         "labels": list(labels),
         "ledger": draft.ledger.to_json(),
         "findings": draft.report.to_json(),
-        "profile": profile(draft.splits, schema, raw.surveys, draft.pictures),
+        "profile": profile(draft.splits, schema, raw.surveys, draft.media),
         **({"lines": lines} if lines else {}),
     }
     written = {"splits": draft.splits, "schema": schema, "facts": facts, "sources": sources}
-    return store.write(root, name, **written, pictures=draft.pictures)
+    return store.write(root, name, **written, media=draft.media)
 
 
 def _book_sources(draft: Draft, paths: list[str], read: np.ndarray) -> list[int] | None:
@@ -321,7 +322,7 @@ def _refine(raw: _Raw, recipe: Any, *, sheet: Path | None, listen: Listen) -> li
 
 def _clean(draft: Draft, task: Any, options: Any, *, listed: Sequence[str] | None) -> Collection[str]:
     """Clean labels and texts, and drop rows that are of no use; return the repeated lines that were taken out."""
-    if draft.schema.pictures:
+    if draft.schema.media:
         settle_variants(draft, options.labels, listed)
         drop_unusable(draft, task)
         return ()

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from septet import pictured, registry
+from septet import perceive, registry
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
 from septet.engine import attention_speed, compiled, dropout
@@ -81,12 +81,12 @@ class Setup:
 
     @property
     def flops_per_token(self) -> float:
-        """Matrix-product operations of a token, forward and backward; of a patch of a picture."""
+        """Matrix-product operations of a token, forward and backward; of a patch of a picture, of 20 ms of a recording."""
         if self.states is not None:
             return self.states.flops_per_token
         if self.task.input.varies:
             return devices.flops_per_token(self.model)[1]
-        return pictured.flops_per_patch(self.model, self.task, self.train, self.processor)
+        return perceive.flops_per_token(self.model, self.task, self.train, self.processor)
 
     def rates(self) -> Rates:
         train = self.recipe.train
@@ -154,7 +154,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     findings.add(*told, damaged(model))
     recipe = _placed(recipe, model, device, findings)
     findings.stop_on_blockers()
-    asked = None if task.input.varies else pictured.asked(task, train, processor, device)
+    asked = None if task.input.varies else perceive.asked(task, train, processor, device)
     dropout.count_calls(model, clock, asked)
     shortcut = without_padding = None
     if asked is None:
@@ -165,8 +165,8 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
         findings.add(*last_token.findings(loaded, processor, train))
     recipe = _attending(recipe, model, [e.size for e in train], without_padding)
-    recipe, known = pictured.settle_statistics(recipe, model, task, train, processor)
-    findings.add(*known, *task.findings(model))
+    recipe, known = perceive.settle_statistics(recipe, model, task, train, processor)
+    findings.add(*known, *task.findings(model), *perceive.told(task, model, processor))
     setup = Setup(
         recipe=recipe,
         prepared=prepared,
@@ -253,9 +253,9 @@ def _built(
     loaded, model, findings = build(recipe, task, method, folder, processor)
     ours = model.config._attn_implementation in (ATTENTION, FUSED)
     clock = dropout.install(model, recipe.train.seed)
-    asked = None if task.input.varies else pictured.asked(task, train, processor, torch.device("cpu"))
+    asked = None if task.input.varies else perceive.asked(task, train, processor, torch.device("cpu"))
     if asked is not None:
-        pictured.check_takes(model, asked, folder)
+        perceive.check_takes(model, asked, folder, task)
     if ours and not attends_alike(model, asked):
         ours = False
         loaded, model, findings = build(recipe, task, method, folder, processor, ours=False)

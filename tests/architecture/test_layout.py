@@ -49,7 +49,7 @@ LAYERS = [
         "meaning",
         "rehearse",
         "review",
-        "pictured",
+        "perceive",
         "resume",
         "selftest",
         "timetable",

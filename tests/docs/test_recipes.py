@@ -48,7 +48,7 @@ def small(path: Path) -> list[str]:
     if not data.files("train")[0].endswith((".txt", ".txt.xz")):
         options = [option for option in options if not option.startswith("data.documents")]
     options += unjudged(recipe)
-    if getattr(recipe.task, "image", None) is not None:  # pictures have no length
+    if getattr(recipe.task, "text", "") is None:  # pictures and recordings have one length
         options = [option for option in options if not option.startswith("model.max_length")]
     if recipe.model.vocabulary is not None:
         options += [*TINY, "model.vocabulary.size=400"]
@@ -91,7 +91,7 @@ def test_says_what_its_data_stand_for(path: Path) -> None:
     told = " ".join(head).lower()
     ours = all(not file.startswith("$") for file in Recipe.load(path).data.files("train"))
     assert head, "a recipe begins with what it shows"
-    assert re.search(r"stand-in|the data set is on the hub|public domain", told) or ours
+    assert re.search(r"stand-in|the data set is on (the hub|github)|public domain", told) or ours
 
 
 SAMPLED = [path for path in RECIPES if Recipe.load(path).data.sample is not None]

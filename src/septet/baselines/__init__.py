@@ -71,7 +71,9 @@ class Baseline(Protocol):
     """The contract of a baseline that chooses labels: the class is named after its file."""
 
     answers: ClassVar[Kind]  # "choices"
-    reads_texts: ClassVar[bool] = True  # False of one that looks at labels alone, and so serves pictures too
+    reads_texts: ClassVar[bool] = (
+        True  # False of one that looks at labels alone, and so serves pictures and recordings too
+    )
     facts: dict[str, Any]
 
     def __init__(self, options: Options): ...
@@ -119,8 +121,11 @@ def check_kind(names: Sequence[str], kind: Kind) -> None:
         )
 
 
-def check_reads(names: Sequence[str]) -> None:
+def check_reads(names: Sequence[str], media: str) -> None:
     """Refuse baselines that read texts, for rows that are none.
+
+    Args:
+        media: what the rows are files of.
 
     Raises:
         UsageError: one of them does.
@@ -128,7 +133,7 @@ def check_reads(names: Sequence[str]) -> None:
     wrong = [name for name in names if getattr(registry.part("baseline", name), "reads_texts", True)]
     if wrong:
         raise UsageError(
-            "The rows are pictures, and this baseline reads texts.",
+            f"The rows are {media}s, and this baseline reads texts.",
             where="evaluate.baselines",
             received=", ".join(wrong),
             hint="evaluate.baselines=[majority]",

@@ -76,8 +76,12 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
         raise RecipeError(
             "data.conflicts: drop would be ignored: one text may have several answers.", hint="remove data.conflicts"
         )
-    if schema.pictures:
-        _check_of_texts(recipe.data, reviewed=reviewed)
+    if schema.media:
+        _check_of_texts(recipe.data, schema.media, reviewed=reviewed)
+    elif recipe.data.media is not None:
+        raise RecipeError(
+            "data.media would be ignored: the rows are texts.", received=recipe.data.media, hint="remove data.media"
+        )
     if schema.members:
         _check_of_prose(recipe.data)
     judging = [
@@ -96,8 +100,8 @@ def check_ignored(schema: Schema, recipe: Any, *, reviewed: bool) -> None:
         )
 
 
-def _check_of_texts(data: Any, *, reviewed: bool) -> None:
-    """Refuse what is of texts where rows are pictures."""
+def _check_of_texts(data: Any, media: str, *, reviewed: bool) -> None:
+    """Refuse what is of texts where rows are pictures or recordings."""
     usual = {name: type(data)(train="x").model_dump()[name] for name in ("clean", "near", "doubtful")}
     now = data.model_dump()
     given = {
@@ -110,7 +114,7 @@ def _check_of_texts(data: Any, *, reviewed: bool) -> None:
         **{f"data.{key}": now[key] is not None for key in ("against", "corrections", "documents", "target")},
     }
     for name in (name for name, used in given.items() if used):
-        raise RecipeError(f"{name} would be ignored: it is of texts, and the rows are pictures.", hint=f"remove {name}")
+        raise RecipeError(f"{name} would be ignored: it is of texts, and the rows are {media}s.", hint=f"remove {name}")
 
 
 def _check_of_prose(data: Any) -> None:
@@ -131,9 +135,9 @@ def reads_documents(recipe: Any) -> bool:
     return recipe.data.format == "text" or task_of(recipe).schema.documents
 
 
-def reads_pictures(recipe: Any) -> bool:
-    """Whether the rows of the recipe's task are pictures."""
-    return task_of(recipe).schema.pictures
+def media_of(recipe: Any) -> str | None:
+    """Return what is in the files that are the rows of the recipe's task; None where they are texts."""
+    return task_of(recipe).schema.media
 
 
 def locate(task: Any, table: Table, *, without: Collection[str | None] = ()) -> tuple[Any, dict[str, Any]]:
@@ -188,7 +192,7 @@ def facts_of(recipe: Any, task: Any, schema: Schema | None) -> list[Any]:
         data["meaning"] = [recipe.model.name, recipe.model.revision, recipe.model.max_length]
     if data["against"] is None:
         del data["contamination"]
-    for younger in ("corrections", "documents", "sheet", "against", "annotations"):
+    for younger in ("corrections", "documents", "sheet", "against", "annotations", "media"):
         if data[younger] is None:
             del data[younger]  # younger than data that were prepared without it
     for younger, usual in (

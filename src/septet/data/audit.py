@@ -149,7 +149,7 @@ def check_sizes(draft: Draft) -> None:
                 fix="collect more rows",
                 evidence={"split": split, "rows": len(rows)},
             )
-        if not (draft.schema.documents or draft.schema.pictures):
+        if not (draft.schema.documents or draft.schema.media):
             _check_lengths(draft, split, rows=rows)
     if not len(draft.splits["train"]):
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from septet.data.ledger import Ledger
-from septet.data.pictures import Pictures
+from septet.data.media import Media
 from septet.data.rows import Rows
 from septet.data.schema import Schema
 from septet.data.watch import Watch
@@ -40,7 +40,7 @@ class Draft:
         reviewed: split as read -> places in its table of rows that someone has looked at (`data.corrections`).
         tied: split as read -> place of a row on which annotators are tied -> the labels they gave (`data.annotations`).
         undecided: split as read -> those rows, once they are dropped.
-        pictures: what the rows' pictures are, where they are pictures.
+        media: what the rows' files are, where they are files.
         watch: keeps examples of what is changed and dropped, where someone asks for them (`septet prepare --dry-run`).
     """
 
@@ -52,7 +52,7 @@ class Draft:
     reviewed: dict[str, set[int]] = field(default_factory=dict)
     tied: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     undecided: dict[str, Rows] = field(default_factory=dict)
-    pictures: Pictures | None = None
+    media: Media | None = None
     watch: Watch | None = None
 
     @property
@@ -71,7 +71,7 @@ class Draft:
         rows = self.splits[split]
         self.ledger.drop(split, reason, rows=len(rows) - len(indices))
         if self.watch is not None:
-            shown = rows if not self.schema.pictures else dataclasses.replace(rows, texts=[()] * len(rows))
+            shown = rows if self.schema.media is None else dataclasses.replace(rows, texts=[()] * len(rows))
             self.watch.dropped(split, shown, set(range(len(rows))) - set(indices), reason)
         self.splits[split] = rows.take(indices)
 

@@ -41,6 +41,8 @@ FINDINGS = (
     "near-leak",
     "personal-data",
     "picture-unreadable",
+    "recording-silent",
+    "recording-unreadable",
     "row-malformed",
     "semantic-duplicates",
     "semantic-leak",

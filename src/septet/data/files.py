@@ -21,6 +21,7 @@ from septet.data.arrow import saved_files
 from septet.data.table import Stamp
 from septet.errors import DataError, RecipeError, UsageError
 from septet.recipe.data import counted
+from septet.recipe.model import FILES
 from septet.recipe.write import redact
 
 FORMATS = {
@@ -46,8 +47,12 @@ FORMATS = {
     ".npy": "numpy",
     ".npz": "numpy",
 }
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-LOOKED_AT = 1_000  # files of a folder without a table, to see whether it is one of pictures
+# of files that are rows themselves, by what one is called
+ENDINGS = {
+    "picture": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    "recording": (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+}
+LOOKED_AT = 1_000  # files of a folder without a table, to see whether it is one of pictures or recordings
 PACKED = (".gz", ".xz", ".zst")
 ARCHIVES = (".zip", ".tar", ".tgz", ".txz")
 KINDS = "csv, tsv, json, jsonl, parquet, arrow, xlsx, ods, npy, npz, conll"
@@ -246,8 +251,13 @@ def _folder(folder: Path, *, plain: bool) -> list[Path]:
     found = [p for p in sorted(folder.iterdir()) if p.is_file() and is_table(p.name, plain=plain)]
     if not found:
         kinds = KINDS + (", txt" if plain else "")
-        some = islice((p.suffix.lower() for p in folder.rglob("*")), LOOKED_AT)
-        hint = "task: {name: classify, image: image, label: label}   for pictures" if {*some} & {*PICTURES} else None
+        some = {*islice((p.suffix.lower() for p in folder.rglob("*")), LOOKED_AT)}
+        hints = [
+            f"task: {{name: classify, {column}: {column}, label: label}}   for {kind}s"
+            for kind, column in FILES.items()
+            if some & {*ENDINGS[kind]}
+        ]
+        hint = hints[0] if hints else None
         raise UsageError(f"The folder holds no table ({kinds}; .gz, .xz and .zst too).", where=shown(folder), hint=hint)
     check_splits([p.name for p in found], shown(folder))
     return found

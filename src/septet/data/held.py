@@ -13,7 +13,7 @@ import numpy as np
 from septet.data.ask import reads_documents, task_of
 from septet.data.clean import clean_rows
 from septet.data.cleaning.labels import adopt
-from septet.data.pictures import look
+from septet.data.media import look
 from septet.data.read import Reading, read
 from septet.data.rows import Rows, row_ids
 from septet.data.schema import Schema
@@ -84,11 +84,11 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
     name = title(source) if is_database(source) else Path(source).name if isinstance(source, (str, Path)) else "data"
     data = recipe.data
     reading = Reading("auto", data.encoding, data.delimiter, reads_documents(recipe), data.documents, data.sheet)
-    table = read(source, reading=replace(reading, pictures=schema.pictures), name=name)
-    if schema.pictures:
-        table = look(table, schema.texts[0])
+    table = read(source, reading=replace(reading, media=schema.media), name=name)
+    if schema.media:
+        table = look(table, schema.texts[0], schema.media)
     rows = schema.extract(table, without_group=True)
-    if not schema.pictures:
+    if not schema.media:
         clean_rows(rows, prepared.cleaning(recipe.data.clean), classes=schema.classes)
     if schema.classes and recipe.data.clean.labels == "merge":
         rows.labels = adopt(rows.labels, prepared.labels)
@@ -101,9 +101,9 @@ def read_on(recipe: Any, prepared: Prepared, source: Any) -> Held:
             hint=f"columns: {', '.join(schema.columns)}",
         )
     found = [{ROW: row, **record} for row, record in zip(row_ids(rows), schema.records(rows), strict=True)]
-    if table.pictures is not None:
+    if table.media is not None:
         (column,) = schema.texts
-        found = [{**row, column: table.pictures.known[row[column]].address} for row in found]
+        found = [{**row, column: table.media.known[row[column]].address} for row in found]
     taken = {*prepared.splits, TRAIN_SAMPLE}
     held = Held(f"{name} (file)" if name in taken else name, "on", found, hide(str(source)) if name != "data" else name)
     held.dropped = table.left_out | dropped

@@ -23,7 +23,7 @@ import numpy as np
 
 from septet.data.clean import whole
 from septet.data.draft import is_test
-from septet.data.pictures import Pictures
+from septet.data.media import KINDS, Media
 from septet.data.rows import Rows
 from septet.data.schema import Schema
 from septet.data.table import Table
@@ -64,21 +64,20 @@ def survey(table: Table, used: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _of_pictures(
-    splits: Mapping[str, Rows], pictures: Pictures, surveys: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Return the profile of each split whose rows are pictures: labels, sizes, kinds, and a few files of splits that are no test."""
+def _of_media(splits: Mapping[str, Rows], media: Media, surveys: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the profile of each split whose rows are files: labels, sizes, kinds, and a few files of splits that are no test."""
     found = {}
     for split, rows in splits.items():
-        seen = [pictures.known[sha256] for (sha256,) in rows.texts]
+        seen = [media.known[sha256] for (sha256,) in rows.texts]
         some = [] if is_test(split) else _evenly(len(rows), SAMPLES)
         found[split] = {
             "rows": len(rows),
             "labels": rows.label_counts(),
             "columns": {},
-            "pictures": {
-                "width": spread(np.array([each.width for each in seen], np.int64)),
-                "height": spread(np.array([each.height for each in seen], np.int64)),
+            f"{media.kind}s": {
+                "sizes": {
+                    name: spread(np.array(sizes, np.int64)) for name, sizes in KINDS[media.kind].measured(seen).items()
+                },
                 "kinds": dict(Counter(each.kind for each in seen).most_common()),
                 "samples": [{"place": rows.place(i), "label": rows.labels[i]} for i in some],
             },
@@ -88,15 +87,15 @@ def _of_pictures(
 
 
 def profile(
-    splits: Mapping[str, Rows], schema: Schema, surveys: Mapping[str, Any], pictures: Pictures | None = None
+    splits: Mapping[str, Rows], schema: Schema, surveys: Mapping[str, Any], media: Media | None = None
 ) -> dict[str, dict[str, Any]]:
     """Return the profile of each split, train first: as it was kept (`describe`), its words, and as its table was read (`survey`).
 
     Args:
-        pictures: what the rows' pictures are, where they are pictures; then there are no words.
+        media: what the rows' files are, where they are files; then there are no words.
     """
-    if pictures is not None:
-        return _of_pictures(splits, pictures, surveys)
+    if media is not None:
+        return _of_media(splits, media, surveys)
     found: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
     for split, rows in splits.items():

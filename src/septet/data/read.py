@@ -21,8 +21,8 @@ from septet.data import (
     documents,
     excel,
     jsonl,
+    media,
     parquet,
-    pictures,
     sql,
     squad,
     stream,
@@ -83,7 +83,7 @@ class Reading:
         sheet: the sheet of a spreadsheet; None: the first that holds anything.
         lenient: lines of JSON lines that cannot be read are left out, and are in the table's `unread`.
         bare: whether a header without rows is a table too, in CSV and spreadsheets.
-        pictures: whether a folder (or an archive) without a table is one of pictures; see `pictures.folder`.
+        media: which files a folder (or an archive) without a table holds; see `media.folder`.
     """
 
     format: str = "auto"
@@ -94,7 +94,7 @@ class Reading:
     sheet: str | None = None
     lenient: bool = False
     bare: bool = False
-    pictures: bool = False
+    media: str | None = None
 
 
 def read(
@@ -284,8 +284,8 @@ def _tables(source: Any, *, reading: Reading | None, columns: Mapping[str, str] 
         table = sql.read(query, columns=list(columns) if columns else None)
         require_columns(list(table.columns), dict(columns or {}), where=table.name)
         return [table]
-    if reading is not None and reading.pictures and pictures.is_folder(Path(source)):
-        table = pictures.folder(Path(source))
+    if reading is not None and reading.media and media.is_folder(Path(source)):
+        table = media.folder(Path(source), reading.media)
         require_columns(list(table.columns), dict(columns or {}), where=table.name)
         return [table]
     paths = find_files(source, plain=reading is not None and reading.plain)

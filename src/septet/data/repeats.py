@@ -50,7 +50,7 @@ def drop_duplicates(draft: Draft, policy: str) -> None:
 
 
 def settle_conflicts(draft: Draft, policy: str) -> None:
-    """Report texts, or pictures, that have several labels; drop all their rows from train and validation where asked to."""
+    """Report texts, or files, that have several labels; drop all their rows from train and validation where asked to."""
     for split, rows in list(draft.splits.items()):
         by_text: defaultdict[Texts, list[int]] = defaultdict(list)
         for index, texts in enumerate(rows.texts):
@@ -175,8 +175,8 @@ def _conflict(draft: Draft, rows: Rows, indices: list[int]) -> dict[str, Any]:
 
 
 def _examples(draft: Draft, rows: Rows, indices: list[int]) -> list[str]:
-    """Return a few texts, cut short; of pictures where they lie."""
-    return [rows.place(i) if draft.schema.pictures else _short(rows.texts[i]) for i in indices[:EXAMPLES]]
+    """Return a few texts, cut short; of files where they lie."""
+    return [rows.place(i) if draft.schema.media else _short(rows.texts[i]) for i in indices[:EXAMPLES]]
 
 
 def _short(texts: Texts) -> str:

@@ -37,7 +37,7 @@ class Schema:
         layout: whether white space is part of the text, as in text that is generated.
         documents: whether rows are documents, of any length: they come from plain text too, and are cut into windows to be learned.
         members: the columns of which the one text is made, as `columns` says; empty where it is a column itself.
-        pictures: whether the one column of `texts` holds pictures: what each is known by, and where it lies once it is prepared.
+        media: what is in the files that the one column of `texts` names, `picture` or `recording`: it holds what each is known by, and where it lies once it is prepared. None where it holds texts.
     """
 
     texts: tuple[str, ...]
@@ -49,7 +49,7 @@ class Schema:
     layout: bool = False
     documents: bool = False
     time: str | None = None
-    pictures: bool = False
+    media: str | None = None
     members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -93,12 +93,13 @@ class Schema:
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
         """Return the schema that `asdict` wrote."""
         listed = {name: tuple(value[name]) for name in ("texts", "required", "members") if value.get(name) is not None}
-        return cls(**{**value, **listed})
+        younger = {name: each for name, each in value.items() if name != "pictures"}  # what `media` was before sound
+        return cls(**{**younger, **listed})
 
     @property
     def thing(self) -> str:
         """What messages call that which is read of a row."""
-        return "picture" if self.pictures else "text"
+        return self.media or "text"
 
     @property
     def key(self) -> str:
@@ -107,8 +108,8 @@ class Schema:
 
     @property
     def prose(self) -> bool:
-        """Whether rows are texts whose letters and words can be compared: no pictures, and no lists of values."""
-        return not self.pictures and not self.members
+        """Whether rows are texts whose letters and words can be compared: no files, and no lists of values."""
+        return not self.media and not self.members
 
     @property
     def columns(self) -> list[str]:
@@ -118,7 +119,7 @@ class Schema:
     def facts(self) -> list[Any]:
         """What decides the prepared rows, as JSON values; the group and the time are the recipe's."""
         usual = replace(Schema(self.texts, self.label), group=self.group, time=self.time)
-        younger = [name for name in ("documents", "pictures", "members") if not getattr(self, name)]
+        younger = [name for name in ("documents", "media", "members") if not getattr(self, name)]
         left_out = ("texts", "label", "group", "time", *younger)
         own = [] if self == usual else [{k: v for k, v in asdict(self).items() if k not in left_out}]
         return [list(self.texts), self.label, *own]
@@ -192,7 +193,7 @@ class Schema:
 
 def derived(schema: Schema) -> dict[str, tuple[Any, str]]:
     """Return what the columns say of a recipe's open values: dotted path -> value and reason."""
-    if schema.pictures:
+    if schema.media:
         return {}
     learned = "learned" if schema.documents else "generated"
     why = f"white space is part of text that is {learned}" if schema.layout else "tokenizers ignore it anyway"

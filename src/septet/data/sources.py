@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from septet.data import pictures, sql
-from septet.data.ask import reads_documents, reads_pictures
+from septet.data import media, sql
+from septet.data.ask import media_of, reads_documents
 from septet.data.draft import is_test
-from septet.data.files import find_files, format_of
+from septet.data.files import find_files, format_of, in_archive
 from septet.data.hub import read_hub
 from septet.data.jsonl import UNREADABLE
 from septet.data.read import Reading, read
@@ -30,7 +30,7 @@ IN_MEMORY = "<memory>"  # what a recipe holds for a split that was given as a ta
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One split's source: `paths` and queries of databases (`plain`: of which `.txt` is plain text; `pictures`: which may be folders of pictures), a `table` in memory, or the split `hub_split` at `hub`.
+    """One split's source: `paths` and queries of databases (`plain`: of which `.txt` is plain text; `media`: which may be folders of pictures or recordings), a `table` in memory, or the split `hub_split` at `hub`.
 
     `given` says of each path which of the recipe's it was found by: a folder or a pattern names several files. `wanted` says of those of the
     recipe that ask for a number of rows, `a.jsonl#500`, how many, and what they are called.
@@ -41,7 +41,7 @@ class Source:
     given: tuple[int, ...] = ()
     wanted: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     plain: bool = False
-    pictures: bool = False
+    media: str | None = None
     table: Any = None
     hub: str | None = None
     hub_split: str = ""
@@ -54,9 +54,14 @@ class Source:
         return ["memory"] if self.table is not None else [_address(path) for path in self.paths]
 
     def load(self, recipe: Any, schema: Schema | None) -> Table:
-        """Return the table, every column of it without a schema; only train must have those of group and time. Pictures are looked at."""
+        """Return the table, every column of it without a schema; only train must have those of group and time. Pictures and recordings are looked at."""
         table = self._table(recipe, schema)
-        return pictures.look(table, schema.texts[0]) if schema is not None and schema.pictures else table
+        if schema is None or schema.media is None:
+            return table
+        base = None if recipe.data.media is None else recipe.path(recipe.data.media).absolute()
+        if base is not None and not base.exists() and in_archive(base) is None:
+            raise UsageError("There is no such folder and no such archive.", where=str(base), hint="data.media")
+        return media.look(table, schema.texts[0], schema.media, base=base)
 
     def _table(self, recipe: Any, schema: Schema | None) -> Table:
         everything = None if schema is None or recipe.data.annotations is not None else schema.keys
@@ -73,7 +78,7 @@ class Source:
             )
         if self.table is not None:
             return read(self.table, columns=everything, name=self.split)
-        reading = _reading(recipe.data, plain=self.plain, pictures=self.pictures)
+        reading = _reading(recipe.data, plain=self.plain, media=self.media)
         return read(list(self.paths), reading=reading, columns=everything)
 
 
@@ -200,20 +205,20 @@ def _from_files(split: str, value: Any, *, recipe: Any, plain: bool) -> Source:
             wanted[i] = (name, rows)
         found += [(each, i) for each in _paths(path, recipe, plain=plain)]
     paths, given = tuple(path for path, _ in found), tuple(i for _, i in found)
-    return Source(split, paths, given, wanted, plain, reads_pictures(recipe))
+    return Source(split, paths, given, wanted, plain, media_of(recipe))
 
 
-def _reading(data: Any, *, plain: bool, pictures: bool = False) -> Reading:
+def _reading(data: Any, *, plain: bool, media: str | None = None) -> Reading:
     lenient = UNREADABLE in data.allow
     told = data.format, data.encoding, data.delimiter, plain, data.documents, data.sheet, lenient
-    return Reading(*told, pictures=pictures)
+    return Reading(*told, media=media)
 
 
 def _paths(name: str, recipe: Any, *, plain: bool) -> Sequence[Path | sql.Query]:
     """Return the files that a path of the recipe names, or its query."""
     if sql.is_database(name):
         return [sql.Query.of(name, folder=recipe.folder)]
-    if reads_pictures(recipe) and pictures.is_folder(recipe.path(name)):
+    if media_of(recipe) and media.is_folder(recipe.path(name)):
         return [recipe.path(name)]
     return find_files(recipe.path(name), plain=plain)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from septet.data import pictures as seen
+from septet.data import media as seen
 from septet.data.clean import Cleaning
 from septet.data.draft import is_test
 from septet.data.ledger import Ledger
@@ -36,8 +36,8 @@ from septet.run import Run
 FORMAT = 3  # raise it when the same raw files give other prepared rows, or a manifest holds more of them
 MANIFEST = "manifest.json"
 ROW = "_row"
-SHA256 = "_row_sha256"  # of its picture, where rows are pictures
-PICTURES = "pictures.json"
+SHA256 = "_row_sha256"  # of its file, where rows are files
+MEDIA = "media.json"
 SOURCE = "_row_source"  # by which of the recipe's paths a row was found; beside the columns, and no part of a row
 
 
@@ -115,7 +115,7 @@ class Prepared:
 
     def cleaning(self, options: Any) -> Cleaning:
         """Return how texts are cleaned as these were, by a recipe's `data.clean`."""
-        if self.schema.pictures:
+        if self.schema.media:
             return Cleaning("none", control=False, whitespace=False)
         return Cleaning.of(options, layout=self.schema.layout, lines=self.lines)
 
@@ -132,7 +132,7 @@ class Prepared:
 
         Raises:
             UsageError: there is no such split.
-            DataError: its file is missing or is not the one that was written, or a picture of it has changed since.
+            DataError: its file is missing or is not the one that was written, or a picture or recording of it has changed since.
         """
         if split not in self.splits:
             raise UsageError(
@@ -141,7 +141,8 @@ class Prepared:
         table = _read_parquet(self._raw(split))
         if SHA256 in table.column_names:
             (column,) = self.schema.texts
-            seen.check(self.watched(), zip(*(table.column(name).to_pylist() for name in (column, SHA256)), strict=True))
+            files = zip(*(table.column(name).to_pylist() for name in (column, SHA256)), strict=True)
+            seen.check(self.schema.thing, self.watched(), files)
         return table.drop_columns([name for name in (SOURCE, SHA256) if name in table.column_names]).to_pylist()
 
     def drawn(self, split: str, most: int) -> list[dict[str, Any]]:
@@ -168,11 +169,11 @@ class Prepared:
         return np.array(table.column(SOURCE).to_pylist(), dtype=np.int64)
 
     def watched(self) -> dict[str, list[int]]:
-        """Return each file that pictures were looked for in, with the size and time it had; nothing where rows are no pictures."""
-        return json.loads((self.path / PICTURES).read_text()) if self.schema.pictures else {}
+        """Return each file and folder that rows were looked for in, with the size and time it had; nothing where rows are texts."""
+        return json.loads((self.path / MEDIA).read_text()) if self.schema.media else {}
 
     def intact(self) -> bool:
-        """Whether every file is there with the size it had, and every picture; none is opened."""
+        """Whether every file is there with the size it had, and every picture or recording; none is opened."""
         for facts in self.splits.values():
             file = self.path / facts["file"]
             if not file.is_file() or file.stat().st_size != facts["bytes"]:
@@ -256,13 +257,13 @@ def write(
     schema: Schema,
     facts: dict[str, Any],
     sources: Sequence[int] | None = None,
-    pictures: seen.Pictures | None = None,
+    media: seen.Media | None = None,
 ) -> Prepared:
     """Write prepared data and return them; safe when several processes write the same name.
 
     Args:
         sources: of each row of train, by which of the recipe's paths it was found; None where there is one.
-        pictures: what the rows' pictures are, where they are pictures.
+        media: what the rows' files are, where they are files.
         facts: what the manifest holds beside the splits: keys, raw, located, labels, ledger, findings, profile.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -271,7 +272,7 @@ def write(
     try:
         files = {}
         for split, rows in splits.items():
-            raw = _parquet(rows, schema, sources if split == "train" else None, pictures)
+            raw = _parquet(rows, schema, sources if split == "train" else None, media)
             write_atomic(temporary / f"{split}.parquet", raw)
             files[split] = {
                 "rows": len(rows),
@@ -279,8 +280,8 @@ def write(
                 "sha256": hashlib.sha256(raw).hexdigest(),
                 "bytes": len(raw),
             }
-        if pictures is not None:
-            write_atomic(temporary / PICTURES, _json(pictures.watched))
+        if media is not None:
+            write_atomic(temporary / MEDIA, _json(media.watched))
         manifest = {"format": FORMAT, "hash": name, "columns": asdict(schema), "splits": files, **facts}
         write_atomic(temporary / MANIFEST, _json(manifest))
         _publish(temporary, root / name)
@@ -327,17 +328,17 @@ def _read_parquet(raw: bytes) -> Any:
     return pq.ParquetFile(io.BytesIO(raw), pre_buffer=False).read(use_threads=False)
 
 
-def _parquet(rows: Rows, schema: Schema, sources: Sequence[int] | None, pictures: seen.Pictures | None = None) -> bytes:
+def _parquet(rows: Rows, schema: Schema, sources: Sequence[int] | None, media: seen.Media | None = None) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {ROW: pa.array(row_ids(rows), pa.int64())}
     for place, column in enumerate(schema.texts):
         columns[column] = pa.array([texts[place] for texts in rows.texts], pa.string())
-    if pictures is not None:
+    if media is not None:
         (column,) = schema.texts
         columns[SHA256] = columns[column]
-        columns[column] = pa.array([pictures.known[sha256].address for (sha256,) in rows.texts], pa.string())
+        columns[column] = pa.array([media.known[sha256].address for (sha256,) in rows.texts], pa.string())
     if schema.label is not None:
         columns[schema.label] = pa.array(rows.labels, pa.string())
     if schema.group is not None and schema.group not in columns:

@@ -19,7 +19,7 @@ from septet.registry import suggest
 from septet.report import Finding
 
 if TYPE_CHECKING:
-    from septet.data.pictures import Pictures
+    from septet.data.media import Media
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Stamp:
 
     def fresh(self) -> bool:
         """Whether the file still has the size and the time it had when it was read."""
-        if self.path.startswith(("hf://", "pictures:")):  # every picture is watched by itself
+        if self.path.startswith(("hf://", "media:")):  # every file is watched by itself
             return True
         if self.path.startswith("sql:"):
             return False
@@ -76,7 +76,7 @@ class Table:
         unread: what is wrong with lines that were left out; see `Reading.lenient`.
         left_out: rows that were left out for another reason, by reason.
         findings: what is to be told of how the files were read.
-        pictures: what was looked at, where a column names pictures.
+        media: what was looked at, where a column names files.
     """
 
     columns: dict[str, list[Any]]
@@ -85,7 +85,7 @@ class Table:
     unread: list[DataError] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    pictures: Pictures | None = None
+    media: Media | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -163,7 +163,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
         whole.unread += table.unread
         whole.findings += table.findings
         left_out.update(table.left_out)
-        if table.pictures is not None:
-            whole.pictures = table.pictures if whole.pictures is None else whole.pictures.with_(table.pictures)
+        if table.media is not None:
+            whole.media = table.media if whole.media is None else whole.media.with_(table.media)
     whole.left_out = dict(left_out)
     return whole

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from septet.exports import Parity
-from septet.inputs.image import FILE
+from septet.inputs.arrays import FILE
 
 LEFT_OUT = ("adapter", "manifest.json")
 _SERVED = """
@@ -65,7 +65,7 @@ class Hf:
         if predictor.task.answers_with == "texts":
             return _texts_parity(predictor, out, texts)
         if not predictor.task.input.varies:
-            return _pictures_parity(predictor, out, texts)
+            return _files_parity(predictor, out, texts)
         wanted = predictor.predict(texts)
         asked = [_as_pipeline_input(predictor.task.value(predictor.parse(text))) for text in texts]
         ask = pipeline("text-classification", model=str(out), tokenizer=str(out), dtype=torch.float32, device="cpu")
@@ -79,24 +79,28 @@ class Hf:
         return Parity(len(texts), largest, different)
 
 
-def _pictures_parity(predictor: Any, out: Path, rows: list[Any]) -> Parity:
-    """Compare with transformers' own image processor and model on the copy."""
+def _files_parity(predictor: Any, out: Path, rows: list[Any]) -> Parity:
+    """Compare with transformers' own image processor or feature extractor, and model, on the copy."""
     import torch
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
+    import transformers
 
-    from septet.data.picture import open_rgb
     from septet.model.load import silent
 
+    hears = predictor.task.schema.media == "recording"
+    ours = predictor.processor
     with silent():
-        processor: Any = AutoImageProcessor.from_pretrained(str(out), backend="pil", local_files_only=True)
-        model = AutoModelForImageClassification.from_pretrained(
-            str(out), dtype=torch.float32, use_safetensors=True
-        ).eval()
+        if hears:
+            library: Any = transformers.AutoFeatureExtractor.from_pretrained(str(out), local_files_only=True)
+        else:
+            library = transformers.AutoImageProcessor.from_pretrained(str(out), backend="pil", local_files_only=True)
+        auto = getattr(transformers, predictor.task.input.classifier)
+        model = auto.from_pretrained(str(out), dtype=torch.float32, use_safetensors=True).eval()
+    more = {"sampling_rate": ours.rate, **({} if ours.fixed else ours.filled)} if hears else {}
     largest, different = 0.0, 0
     for row, prediction in zip(rows, predictor.predict(rows), strict=True):
-        pixels = processor(open_rgb(predictor.task.value(row)), return_tensors="pt")
+        inputs = library(ours.read(predictor.task.value(row)), return_tensors="pt", **more)
         with torch.inference_mode():
-            scores = model(**pixels).logits[0].double().softmax(-1)
+            scores = model(**inputs).logits[0].double().softmax(-1)
         different += model.config.id2label[int(scores.argmax())] != prediction.value
         theirs = {model.config.id2label[i]: float(score) for i, score in enumerate(scores)}
         largest = max(largest, *(abs(theirs[label] - score) for label, score in (prediction.scores or {}).items()))
@@ -143,8 +147,8 @@ def _as_pipeline_input(value: str | tuple[str, ...]) -> Any:
 
 
 def _readme(model: Path, out: Path) -> str:
-    reads_pictures = (model / FILE).is_file()
-    use = "" if reads_pictures else _SERVED.format(name=out.name.strip(".").removesuffix(".tmp"))
+    reads_files = (model / FILE).is_file()
+    use = "" if reads_files else _SERVED.format(name=out.name.strip(".").removesuffix(".tmp"))
     card = (model / "README.md").read_text() if (model / "README.md").is_file() else ""
     return f"""{card.rstrip()}
 

@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 
 from septet.data.cleaning.labels import variants
 from septet.errors import UsageError
-from septet.init._columns import Column, guess_label, guess_members, guess_text, guess_texts, is_text, names_pictures
+from septet.init._columns import Column, guess_label, guess_members, guess_text, guess_texts, is_text, names_files
 from septet.init._plan import Plan, usual_share
 from septet.init._seen import Seen, quoted
+from septet.recipe.model import FILES
 from septet.recipe.write import flow
 
 IMBALANCE = 10
@@ -41,8 +42,8 @@ def plan(
     if text is None:
         what = "There is only one column; a text and a label are needed."
         raise UsageError(what, hint=f"the columns are {', '.join(columns)}")
-    if not texts and names_pictures(text):
-        return _of_pictures(seen, text, found)
+    if not texts and (kind := names_files(text)) is not None:
+        return _of_files(seen, kind, text, found)
     label_why = f"guessed: {found.num_distinct} different values in {rows:,} rows"
     if label:
         label_why = f"{told.replace('{}', 'label')}; {found.described}"
@@ -118,27 +119,41 @@ def _of_columns(seen: Seen, members: Sequence[str], label: Column, *, why: str) 
     )
 
 
-def _of_pictures(seen: Seen, image: Column, label: Column) -> Plan:
+# kind of file -> a checkpoint, how large it is, and what to write without a hub
+_CHECKPOINTS = {
+    "picture": (
+        "microsoft/resnet-18",
+        "11 million parameters, the right size for a few cores",
+        "task.size: 64, model: {architecture: resnet, config: {layer_type: basic}}",
+    ),
+    "recording": (
+        "ntu-spml/distilhubert",
+        "24 million parameters, the right size for a few cores; it has heard speech, for other sounds an AST of AudioSet knows more",
+        "model: {architecture: audio-spectrogram-transformer, layers: 4, hidden: 128, heads: 4}",
+    ),
+}
+
+
+def _of_files(seen: Seen, kind: str, column: Column, label: Column) -> Plan:
     rows = len(seen.table)
+    model, about, scratch = _CHECKPOINTS[kind]
     return Plan(
         task="classify",
-        why=f"{image.name} holds pictures, and {label.name} has {label.num_distinct} different values",
-        counted=f"{rows:,} pictures, {label.num_distinct} labels",
+        why=f"{column.name} holds {kind}s, and {label.name} has {label.num_distinct} different values",
+        counted=f"{rows:,} {kind}s, {label.num_distinct} labels",
         keys=[
-            f"  image: {flow(image.name)}  # why: its values are paths of pictures",
+            f"  {FILES[kind]}: {flow(column.name)}  # why: its values are paths of {kind}s",
             f"  label: {flow(label.name)}  # why: {label.num_distinct} different values in {rows:,} rows",
             f"  class_weights: none  # why: {_balance(label)}",
         ],
         asked=f"--task classify --label {quoted([label.name])}",
-        model="microsoft/resnet-18",
-        about="11 million parameters, the right size for a few cores",
+        model=model,
+        about=about,
         packaged=False,
         rows=rows,
         held=usual_share(rows),
-        used={image.name, label.name},
-        notes=[
-            "Without a hub, from scratch: task.size: 64, model: {architecture: resnet, config: {layer_type: basic}}"
-        ],
+        used={column.name, label.name},
+        notes=[f"Without a hub, from scratch: {scratch}"],
     )
 
 

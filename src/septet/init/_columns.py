@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from septet.data.files import PICTURES as ENDINGS
+from septet.data.files import ENDINGS
 from septet.data.times import read_times
 from septet.errors import DataError
 
@@ -21,7 +21,7 @@ TITLE_NAMES = ("title", "headline", "heading", "name", "author", "source", "url"
 LABEL_CHARACTERS, MOST_LABELS = 60, 1_000
 DOCUMENT_CHARACTERS = 200  # a text as long on average is one that could be learned as it stands
 LOOKED_AT = 1_000
-PICTURES = 0.9  # share of values that are paths of pictures
+FILES = 0.9  # share of values that are paths of files of one kind
 # the two texts of a pair, where they are not called the same but for what counts them (sentence1, sentence2; text_a, text_b)
 PAIRS = (("premise", "hypothesis"), ("query", "document"), ("query", "passage"))
 _COUNTS = re.compile(r"^(?P<stem>.*?)_?(?P<place>1|2|a|b)$", re.IGNORECASE)
@@ -81,11 +81,12 @@ def guess_label(columns: Mapping[str, Column], num_rows: int, *, exclude: Collec
     return min([c for c in fit if is_named(c)] or fit, key=lambda c: (c.missing, c.num_distinct), default=None)
 
 
-def names_pictures(column: Column) -> bool:
-    """Whether the values of a column are paths of pictures, nearly all of them."""
-    every = sum(column.counts.values())
-    named = sum(count for value, count in column.counts.items() if Path(value).suffix.lower() in ENDINGS)
-    return named >= PICTURES * every > 0
+def names_files(column: Column) -> str | None:
+    """Return what the values of a column are paths of, nearly all of them: pictures or recordings; None where they are neither."""
+    every, named = sum(column.counts.values()), Counter[str]()
+    for value, count in column.counts.items():
+        named.update({kind: count for kind, ends in ENDINGS.items() if Path(value).suffix.lower() in ends})
+    return next((kind for kind, count in named.items() if count >= FILES * every > 0), None)
 
 
 def is_named(column: Column) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from septet.data import documents, pictures, sql
+from septet.data import documents, media, sql
 from septet.data.arrow import saved_splits
 from septet.data.files import PACKED, find_files, format_of
 from septet.data.read import Reading, read
@@ -65,8 +65,9 @@ def look_at(data: str | Path, *, table: bool = False, text: bool = False) -> See
     """
     if isinstance(data, str) and sql.is_database(data):
         return Seen({"train": data}, read(data))
-    if (albums := pictures.splits(Path(data))) is not None:
-        return Seen(albums, pictures.folder(albums["train"]))
+    if (found := media.splits(Path(data))) is not None:
+        kind, folders = found
+        return Seen(folders, media.folder(folders["train"], kind))
     splits = find_splits(Path(data))
     source = splits["train"]
     if not table and _has_text_only(source):

@@ -17,9 +17,15 @@ def require_texts(task: Any, who: str) -> None:
     """
     if not task.input.varies:
         raise UsageError(
-            f"{who} reads texts, and the rows of this task are pictures.",
-            hint="septet predict answers pictures, septet evaluate scores them",
+            f"{who} reads texts, and the rows of this task are {task.schema.thing}s.",
+            hint="septet predict answers them, septet evaluate scores them",
         )
+
+
+def cut_off(task: Any, tokens: int) -> str:
+    """Return how much so many tokens are, as a person reads it: seconds of sound where they are these."""
+    token_s = getattr(task.input, "token_s", None)
+    return f"{tokens:,} tokens" if token_s is None else f"{tokens * token_s:,.2f} s"
 
 
 class Input(Protocol):

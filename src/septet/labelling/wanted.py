@@ -69,7 +69,10 @@ def columns_of(
     if task.columns is not None:
         raise UsageError("septet label is for texts, and the rows of this recipe are columns.", received=task.columns)
     if task.text is None:
-        raise UsageError("septet label is for texts, and the rows of this recipe are pictures.", received=task.image)
+        what = "pictures" if task.audio is None else "recordings"
+        raise UsageError(
+            f"septet label is for texts, and the rows of this recipe are {what}.", received=task.image or task.audio
+        )
     texts = (task.text,) if isinstance(task.text, str) else tuple(task.text)
     return Wanted(texts, task.label, tuple(task.labels or ()), recipe.model.name or "starter", path, recipe, named)
 

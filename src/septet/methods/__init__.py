@@ -50,12 +50,19 @@ def head_names(model: Any) -> list[str]:
     """Return the parameters outside the backbone, with the backbone's pooler, which exists for the head alone; none of a model that writes."""
     if writes(model):
         return []
-    prefix = model.base_model_prefix + "."
+    prefix = backbone_prefix(model)
     return [
         name
         for name, _ in model.named_parameters()
         if not name.startswith(prefix) or name.startswith(prefix + "pooler.")
     ]
+
+
+def backbone_prefix(model: Any) -> str:
+    """Return what the names of the backbone's parameters begin with."""
+    name = model.base_model_prefix
+    # a Whisper that classifies has the encoder alone, under its own name
+    return f"{name}." if hasattr(model, name) else "encoder."
 
 
 def input_embeddings(model: Any) -> nn.Module | None:

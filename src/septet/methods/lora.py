@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from septet.methods import decay_groups, head_names, writes
+from septet.methods import backbone_prefix, decay_groups, head_names, writes
 from septet.report import Finding
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ class Lora:
 
 
 def _peft_task(model: Any) -> str | None:
-    """Return peft's word for what a model does; None of one that reads pictures, for which it has none."""
-    if model.main_input_name == "pixel_values":
+    """Return peft's word for what a model does; None of one that reads pictures or recordings, for which it has none."""
+    if model.main_input_name != "input_ids":
         return None
     if not writes(model):
         return "SEQ_CLS"
@@ -128,7 +128,7 @@ def _peft_task(model: Any) -> str | None:
 
 def _outermost(names: list[str], model: Any) -> list[str]:
     """Return the top modules of the head: `classifier`, not `classifier.dense`."""
-    prefix = model.base_model_prefix + "."
+    prefix = backbone_prefix(model)
     return sorted(
         {
             prefix + name[len(prefix) :].split(".")[0] if name.startswith(prefix) else name.split(".")[0]

@@ -13,6 +13,13 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 processor, model = AutoImageProcessor.from_pretrained("THIS_FOLDER"), AutoModelForImageClassification.from_pretrained("THIS_FOLDER")
 logits = model(**processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")).logits
 model.config.id2label[int(logits.argmax())]""",
+    "audio-classification": """import soundfile
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+extractor, model = AutoFeatureExtractor.from_pretrained("THIS_FOLDER"), AutoModelForAudioClassification.from_pretrained("THIS_FOLDER")
+samples, rate = soundfile.read("recording.wav", dtype="float32")  # one channel, RATE Hz; others are averaged and resampled first
+logits = model(**extractor(samples, sampling_rate=rate, return_tensors="pt"FILLED)).logits
+model.config.id2label[int(logits.argmax())]""",
     "text-generation": 'pipeline("text-generation", model="THIS_FOLDER")([{"role": "user", "content": "your question"}])',
     "fill-mask": 'pipeline("fill-mask", model="THIS_FOLDER")("a text with its mask token")',
     "text2text-generation": """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -23,6 +30,7 @@ tokenizer.decode(model.generate(**tokenizer("your text", return_tensors="pt"))[0
 _KINDS = {
     "AutoModelForSequenceClassification": "text-classification",
     "AutoModelForImageClassification": "image-classification",
+    "AutoModelForAudioClassification": "audio-classification",
     "AutoModelForCausalLM": "text-generation",
     "AutoModelForSeq2SeqLM": "text2text-generation",
     "AutoModelForMaskedLM": "fill-mask",
@@ -59,7 +67,7 @@ intervals and baselines, are in the run's report.
 ## Use
 
 ```python
-{"" if kind == "image-classification" else IMPORT}{_use(task, kind)}
+{_use(task, kind, setup.processor)}
 ```
 
 ```sh
@@ -73,23 +81,32 @@ The licences of the base model and of the data apply to it.
 """
 
 
-def _use(task: Any, kind: str) -> str:
-    """Return how transformers answers a text; where columns make it, in the form that they have."""
-    members = task.schema.members
-    shown = "; ".join(f"{name}: …" for name in members).replace("\\", "\\\\").replace('"', '\\"')
-    return _USES[kind].replace("your text", shown) if members else _USES[kind]
-
-
 def _reads(setup: Any) -> str:
     if setup.task.input.varies:
         return f"Longest text: {setup.task.max_length} tokens; longer ones are cut"
+    if setup.task.schema.media == "recording":
+        processor = setup.processor
+        return f"Recordings: one channel of {processor.rate:,} Hz, cut or filled to {processor.seconds:g} s"
     return f"Pictures: scaled to {' x '.join(map(str, setup.processor.shape[1:]))} pixels"
+
+
+def _use(task: Any, kind: str, processor: Any) -> str:
+    """Return how transformers is called: of a text that columns make, in the form that they have."""
+    if kind == "image-classification":
+        return _USES[kind]
+    if kind == "audio-classification":
+        filled = {} if processor.fixed else processor.filled
+        more = "".join(f", {name}={value!r}" for name, value in filled.items())
+        return _USES[kind].replace("RATE", f"{processor.rate:,}").replace("FILLED", more)
+    members = task.schema.members
+    shown = "; ".join(f"{name}: …" for name in members).replace("\\", "\\\\").replace('"', '\\"')
+    return IMPORT + (_USES[kind].replace("your text", shown) if members else _USES[kind])
 
 
 def _commands(task: Any) -> str:
     if task.input.varies:
         return "septet predict THIS_FOLDER texts.csv -o answers.csv\nseptet serve THIS_FOLDER"
-    return "septet predict THIS_FOLDER PICTURES -o answers.csv"
+    return f"septet predict THIS_FOLDER {task.schema.thing.upper()}S -o answers.csv"
 
 
 def _chosen(best: dict[str, Any]) -> str:

@@ -37,7 +37,10 @@ class Pooled:
             return None
         import numpy as np
 
-        return mean_pool(self.hidden_BTH, self.mask).cpu().numpy().astype(np.float16)
+        mask_BT, steps = self.mask, self.hidden_BTH.shape[1]
+        if mask_BT is not None and mask_BT.shape[1] != steps:  # of samples, of which many are one step
+            mask_BT = mask_BT[:, [i * mask_BT.shape[1] // steps for i in range(steps)]]
+        return mean_pool(self.hidden_BTH, mask_BT).cpu().numpy().astype(np.float16)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,9 @@ _FOREIGN = {
     "*.msgpack": "Flax",
     "model.ckpt.index": "TensorFlow 1",
 }
+_FILES = ("AutoModelForImageClassification", "AutoModelForAudioClassification")
+# what models that hear do to their own training, from a global stream, which a resume cannot repeat
+_GLOBAL = {"apply_spec_augment": False, "layerdrop": 0.0, "encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0}
 
 
 @dataclass(slots=True)
@@ -176,7 +179,7 @@ def load_model(
 
 
 def set_dropout(config: Any, dropout: float | None, attention_dropout: float | None) -> Any:
-    """Return a config whose dropout rates are those given; None keeps its own."""
+    """Return a config whose dropout rates are those given; None keeps its own. What draws from a global stream is off."""
     rates = [
         name
         for name, value in config.to_dict().items()
@@ -186,15 +189,18 @@ def set_dropout(config: Any, dropout: float | None, attention_dropout: float | N
         rate = attention_dropout if "att" in name and attention_dropout is not None else dropout
         if rate is not None:
             setattr(config, name, rate)
+    for name, off in _GLOBAL.items():
+        if hasattr(config, name):
+            setattr(config, name, off)
     return config
 
 
 def attention_of(config: Any, head: Head, attention: str) -> str:
-    """Return the attention implementation for a model: `eager` where it reads pictures and has none of the fused kind."""
+    """Return the attention implementation for a model: `eager` where it reads pictures or recordings and has none of the fused kind."""
     import transformers
 
     mapping = getattr(transformers, head.auto)._model_mapping
-    if head.auto != "AutoModelForImageClassification" or attention != "sdpa" or type(config) not in mapping:
+    if head.auto not in _FILES or attention != "sdpa" or type(config) not in mapping:
         return attention
     found = mapping[type(config)]
     kinds = found if isinstance(found, (list, tuple)) else [found]

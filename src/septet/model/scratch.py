@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from septet.errors import RecipeError
-from septet.inputs.image import Pixels
+from septet.inputs.arrays import Processor
 from septet.model import tokenizer
 from septet.model.load import Loaded, attention_of, set_dropout, silent
 from septet.recipe.model import Model
@@ -99,7 +99,9 @@ def config_of(options: Model, head: Head, processor: Any) -> Any:
         fields = kind().to_dict()
     given = _given(options, kind, fields)
     values = {**_sizes(options, kind, fields, given), **given}
-    values |= _of_pixels(processor, fields, given) if isinstance(processor, Pixels) else _of_tokens(processor, fields)
+    values |= (
+        _of_arrays(processor, fields, given) if isinstance(processor, Processor) else _of_tokens(processor, fields)
+    )
     try:
         with silent():
             return kind(**values, **head.config)
@@ -120,10 +122,9 @@ def _of_tokens(processor: Any, fields: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _of_pixels(processor: Pixels, fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return what an image processor decides of a config."""
-    side = processor.shape[1]
-    return {"image_size": side} if "image_size" in fields and "image_size" not in given else {}
+def _of_arrays(processor: Processor, fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what an image processor or a feature extractor decides of a config."""
+    return {name: value for name, value in processor.decides().items() if name in fields and name not in given}
 
 
 def shape_of(options: Model) -> dict[str, Any]:

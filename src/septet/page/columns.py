@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from septet.page import charts, words
 from septet.page.html import Html, join, table, tag
+from septet.recipe.model import FILES
 
 if TYPE_CHECKING:
     from septet.page.data import Data
@@ -75,12 +76,20 @@ def lengths(data: Data) -> Html | None:
     return join([tag("div", figures, class_="pair"), whole])
 
 
-def pictures(data: Data) -> Html | None:
-    """Return the sizes and kinds of pictures, and where a few of them lie; None where the rows are no pictures."""
-    found = {split: each["pictures"] for split, each in data.profile.items() if "pictures" in each}
-    if not found:
+def media(data: Data) -> str | None:
+    """Return what the rows are files of, in the plural; None where they are texts."""
+    return next((f"{kind}s" for kind in FILES if f"{kind}s" in data.profile["train"]), None)
+
+
+def files(data: Data) -> Html | None:
+    """Return the sizes and kinds of pictures or recordings, and where a few of them lie; None where the rows are texts."""
+    what = media(data)
+    if what is None:
         return None
-    sizes = [[split, side, *_steps(each[side])] for split, each in found.items() for side in ("width", "height")]
+    found = {split: each[what] for split, each in data.profile.items()}
+    sizes = [
+        [split, name, *_steps(size)] for split, each in found.items() for name, size in each["sizes"].items() if size
+    ]
     kinds = [
         [split, ", ".join(f"{kind} {count:,}" for kind, count in each["kinds"].items())]
         for split, each in found.items()
@@ -91,7 +100,7 @@ def pictures(data: Data) -> Html | None:
     names = ("least", *_STEP_NAMES[1:5], "most", "mean")
     return join(
         [
-            table(["split", "pixels of", *names], sizes, numeric=range(2, 9), caption="Sizes", class_="quiet"),
+            table(["split", "size", *names], sizes, numeric=range(2, 9), caption="Sizes", class_="quiet"),
             table(["split", "kinds"], kinds, caption="Kinds", class_="quiet"),
             table(["split", "label", "file"], some, caption="Samples", class_="quiet rows") if some else None,
         ]

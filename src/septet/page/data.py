@@ -65,7 +65,7 @@ def page(data: Data) -> str:
         ("ledger", "Ledger", lambda data: books(data.facts)),
         ("target", "Target", target),
         ("labels", "Labels", columns.labels),
-        ("pictures", "Pictures", columns.pictures),
+        ("files", "Files", columns.files),
         ("lengths", "Lengths", columns.lengths),
         ("columns", "Columns", columns.columns),
         ("words", "Words", columns.vocabulary),
@@ -73,7 +73,7 @@ def page(data: Data) -> str:
         ("samples", "Samples", columns.samples),
         ("origin", "Where from", origin),
     ]
-    if "pictures" in data.profile["train"]:
+    if columns.media(data):
         parts = [part for part in parts if part[0] not in OF_TEXTS]
     shown = [(name, title, body) for name, title, make in parts if (body := make(data)) is not None]
     menu = tag("nav", [tag("a", title, href=f"#{name}") for name, title, _ in shown], aria_label="Sections")
@@ -94,7 +94,7 @@ def summary(story: Story) -> Html:
     data = Data(story.recipe, story.data)
     link = tag("a", "The page of the data", href=NAME)
     more = tag("p", link, " beside this file has columns, labels, words, odd rows and samples.", class_="muted")
-    return join([more, books(story.data), columns.pictures(data) or columns.lengths(data)])
+    return join([more, books(story.data), columns.files(data) or columns.lengths(data)])
 
 
 def books(data: dict[str, Any]) -> Html:

@@ -123,6 +123,13 @@ class Data(Block):
         change="a file has several sheets",
         example="Tickets",
     )
+    media: Text | None = key(
+        None,
+        "With task.image or task.audio: the folder or archive that the paths of the recipe's own tables begin at. Paths of other tables (predict, evaluate --on) begin at these.",
+        why="the folder of each table",
+        change="a table lies beside the folder or archive of its files",
+        example="recordings.zip",
+    )
     split: Split = key(Split(), "How splits that are not given are cut from train.")
     sample: Sample | None = key(
         None, "Use only some rows of each split.", why="every row is used", example={"train": 1000}

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from septet.recipe.block import Block, Count, Problem, Share, Text, key
 
+# what rows may be files of, and the option of the task that names their column
+FILES = {"picture": "image", "recording": "audio"}
+
 
 class Vocabulary(Block):
     """A tokenizer learned from the training rows, as `septet tokenizer` learns one."""
@@ -120,18 +123,18 @@ class Model(Block):
         """What a person calls it."""
         return self.name or f"{self.architecture} from scratch"
 
-    def reads(self, pictures: bool) -> Iterator[Problem]:
+    def reads(self, media: str | None) -> Iterator[Problem]:
         """Yield what a new model lacks for the rows of its task.
 
         Args:
-            pictures: whether the rows are pictures.
+            media: what the rows are files of, `picture` or `recording`; None where they are texts.
         """
         if self.architecture is None:
             return
-        if pictures:
+        if media:
             for name in ("tokenizer", "vocabulary"):
                 if getattr(self, name) is not None:
-                    yield Problem(name, "would be ignored: the rows are pictures.", "remove it")
+                    yield Problem(name, f"would be ignored: the rows are {media}s.", "remove it")
         elif self.tokenizer is None and self.vocabulary is None:
             yield Problem(
                 "tokenizer",

@@ -15,7 +15,7 @@ from septet.errors import RecipeError, SeptetError, UsageError, raise_all
 from septet.recipe.block import STRICT, Problem
 from septet.recipe.draft import Draft
 from septet.recipe.foreign import moved, translate
-from septet.recipe.model import Model
+from septet.recipe.model import FILES, Model
 from septet.recipe.scan import Path as KeyPath
 from septet.recipe.scan import scalar
 from septet.recipe.schema import CHOSEN, DEFAULTS, SECTIONS, choices, chosen_block, default_of, keys, nested, optional
@@ -48,9 +48,9 @@ def _between(draft: Draft, blocks: dict[str, BaseModel]) -> list[SeptetError]:
     task, model = blocks.get("task"), blocks.get("model")
     if task is None or not isinstance(model, Model):
         return []
-    pictures = getattr(task, "image", None) is not None
-    found = [_nonsense(draft, "model", problem) for problem in model.reads(pictures)]
-    if pictures and model.architecture is not None and getattr(task, "size", None) is None:
+    media = next((kind for kind, key in FILES.items() if getattr(task, key, None) is not None), None)
+    found = [_nonsense(draft, "model", problem) for problem in model.reads(media)]
+    if media == "picture" and model.architecture is not None and getattr(task, "size", None) is None:
         missing = Problem("size", "is missing: the side that pictures are scaled to for a new model.", "size: 32")
         found.append(_nonsense(draft, "task", missing))
     return found

@@ -1,4 +1,4 @@
-"""One label for each row, a text, a pair of texts, several columns or a picture: sentiment, topic, intent, routing, what is to be seen.
+"""One label for each row, a text, a pair, several columns, a picture or a recording: sentiment, topic, intent, what is seen or heard.
 
 The loss is cross-entropy over the labels seen in training, weighted by class where asked and smoothed where asked, or the focal loss.
 A row's weight is its class weight, so that the update is the weighted mean over the whole group of rows (PyTorch's
@@ -9,21 +9,21 @@ same gradient however it is split.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from typing import TYPE_CHECKING, Any
 
 from septet.data import columns as several
 from septet.data.schema import Schema
 from septet.errors import DataError, RecipeError
 from septet.inputs import Input
+from septet.inputs.audio import Audio
 from septet.inputs.image import Image
 from septet.inputs.text import Text
-from septet.recipe.block import Problem
+from septet.recipe.model import FILES
 from septet.report import Finding
 from septet.tasks import Batch, Example, Head, Prediction, Row, Task
+from septet.tasks._classify import Options
 from septet.tasks._weights import class_weights
 
 if TYPE_CHECKING:
@@ -33,111 +33,6 @@ if TYPE_CHECKING:
 
 GAMMA = 2.0  # Lin et al. 2017, table 1b: the best of 0 to 5
 SURE = 1e-12
-
-
-class Options(BaseModel):
-    """What `task: {name: classify, …}` takes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    image: str | None = Field(
-        None,
-        description="Instead of text: column with pictures, as paths; `image` where the data are a folder of pictures, one sub-folder a label.",
-        json_schema_extra={"why": "the rows are texts"},
-        examples=["image"],
-    )
-    columns: Literal["all"] | list[str] | None = Field(
-        None,
-        min_length=1,
-        description="Instead of text: the columns of a table, which are read as a list of `name: value`; all: every column but the label and those of data.split. Missing values are left out.",
-        json_schema_extra={"why": "one column holds the text"},
-        examples=[["age", "glucose"]],
-    )
-    text: str | list[str] | None = Field(
-        None,
-        validate_default=True,
-        description="Column with the text, or two columns for a pair of texts.",
-        json_schema_extra={"why": "the rows are pictures"},
-        examples=["body"],
-    )
-    size: int | None = Field(
-        None,
-        ge=8,
-        le=4096,
-        description="With image: pixels of both sides that pictures are scaled to, 8 to 4,096. Lower it where the model takes any size and time is short.",
-        json_schema_extra={"why": "what the model's folder says"},
-        examples=[224],
-    )
-    label: str = Field(description="Column with the label; its values are the classes.")
-    labels: list[str] | None = Field(
-        None,
-        description="The labels in a fixed order. Leave it out to take them from the training rows.",
-        json_schema_extra={"why": "the labels of the training rows, sorted"},
-    )
-    label_smoothing: float = Field(
-        0.0,
-        ge=0.0,
-        lt=1.0,
-        allow_inf_nan=False,
-        description="Share of the target's probability spread over all labels, 0 to below 1. Raise to 0.1 where labels are noisy. Class weights weigh the whole row.",
-        json_schema_extra={"why": "labels are taken as true"},
-    )
-    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
-        "none",
-        description="Weight of each label in the loss: none, balanced (rows / (labels x rows of the label)), or a number for each label.",
-        json_schema_extra={"why": "every row counts the same"},
-    )
-    loss: Literal["cross-entropy", "focal"] = Field(
-        "cross-entropy",
-        description="What is minimised: cross-entropy, or focal loss, which counts rows less that are already answered well. Change it where most rows are easy and few matter.",
-        json_schema_extra={"why": "its probabilities mean what they say; focal loss makes them less sure"},
-    )
-    gamma: float | None = Field(
-        None,
-        ge=0.0,
-        le=10.0,
-        allow_inf_nan=False,
-        description="Power of focal loss: a row counts (1 - probability of its label) ** gamma, 0 to 10; 0 is cross-entropy, higher looks at hard rows alone.",
-        json_schema_extra={"why": "2 with focal loss, the best of 0 to 5 in Lin et al. 2017, table 1b"},
-    )
-
-    @field_validator("text")
-    @classmethod
-    def _one_or_two(cls, value: str | list[str] | None, info: ValidationInfo) -> str | list[str] | None:
-        if value is None and info.data.get("image") is None and info.data.get("columns") is None:
-            raise ValueError(
-                "is missing: column with the text, or two for a pair; or task.columns, of numbers and categories; or task.image, with pictures"
-            )
-        if isinstance(value, list) and len(value) != 2:
-            raise ValueError("must be one column or a list of two columns")
-        return value
-
-    @field_validator("class_weights")
-    @classmethod
-    def _positive(cls, value: str | dict[str, float]) -> str | dict[str, float]:
-        if isinstance(value, dict) and not all(0 < weight < float("inf") for weight in value.values()):
-            raise ValueError("must hold numbers above 0")
-        return value
-
-    def problems(self) -> Iterator[Problem]:
-        if self.text is not None and self.image is not None:
-            yield Problem(
-                "image", "cannot be given beside task.text: a row is a text or a picture.", "remove one of the two"
-            )
-        if self.columns is not None and (self.text or self.image) is not None:
-            yield Problem("columns", "cannot be given beside task.text or task.image.", "remove one of the two")
-        if isinstance(self.columns, list) and len({*self.columns}) < len(self.columns):
-            yield Problem("columns", "names a column twice.", "each once")
-        if self.size is not None and self.image is None:
-            yield Problem("size", "would be ignored: it is of pictures.", "remove it")
-        if self.gamma is not None and self.loss != "focal":
-            yield Problem("gamma", "would be ignored: it is the power of focal loss.", "task.loss: focal")
-        if self.loss == "focal" and self.label_smoothing:
-            yield Problem(
-                "label_smoothing",
-                "cannot be combined with focal loss, which knows one label a row.",
-                "label_smoothing: 0",
-            )
 
 
 @dataclass(frozen=True)
@@ -165,7 +60,7 @@ class Classify(Task):
 
     @property
     def baselines(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return ("majority",) if self.options.image is not None else ("majority", "tfidf", "features")
+        return ("majority",) if self._media is not None else ("majority", "tfidf", "features")
 
     @property
     def schema(self) -> Schema:
@@ -174,20 +69,20 @@ class Classify(Task):
         Raises:
             RecipeError: the same column is read and learned.
         """
-        image, members = self.options.image, self.members
+        media, members = self._media, self.members
         if self.options.columns is not None and self.options.label not in members:
             keys = dict.fromkeys(members or self.texts, "task.columns")
             return Schema(tuple(self.texts), self.options.label, keys=keys, members=tuple(members))
+        key = "text" if media is None else FILES[media]
         if self.options.label in (*self.texts, *members):
             raise RecipeError(
-                f"task.{'columns' if members else 'text' if image is None else 'image'} and task.label are the same column ({self.options.label!r}).",
+                f"task.{'columns' if members else key} and task.label are the same column ({self.options.label!r}).",
                 hint="take it out of task.columns"
                 if members
-                else f"name the column that holds the {'text' if image is None else 'pictures'}",
+                else f"name the column that holds the {'text' if media is None else f'{media}s'}",
             )
-        if image is not None:
-            return Schema((image,), self.options.label, keys={image: "task.image"}, pictures=True)
-        return Schema(tuple(self.texts), self.options.label)
+        keys = {} if media is None else {self.texts[0]: f"task.{key}"}
+        return Schema(tuple(self.texts), self.options.label, keys=keys, media=media)
 
     @property
     def needs_columns(self) -> bool:
@@ -217,13 +112,20 @@ class Classify(Task):
     def texts(self) -> list[str]:
         if self.options.columns is not None:
             return [several.NAME]
-        if self.options.image is not None:
-            return [self.options.image]
+        if self._media is not None:
+            return [getattr(self.options, FILES[self._media])]
         return [self.options.text] if isinstance(self.options.text, str) else list(self.options.text or ())
 
     @property
     def input(self) -> Input:
+        if self.options.audio is not None:
+            return Audio(self.options.seconds)
         return Text(self.max_length) if self.options.image is None else Image(self.options.size)
+
+    @property
+    def _media(self) -> str | None:
+        """What is in the files that the rows are; None where they are texts."""
+        return next((kind for kind, key in FILES.items() if getattr(self.options, key) is not None), None)
 
     def learn(self, rows: Sequence[Row], *, max_length: int | None = None) -> Classify:
         """Return a copy that knows the labels and their weights.
@@ -252,7 +154,7 @@ class Classify(Task):
         return {"label": Head(self.input.classifier, config)}
 
     def value(self, row: Row) -> str | tuple[str, ...]:
-        """Return what the input encodes: the text, the pair, or the address of the picture.
+        """Return what the input encodes: the text, the pair, or the address of the picture or recording.
 
         Raises:
             DataError: a text column is missing.
@@ -392,8 +294,6 @@ class Classify(Task):
 
 
 def _as_computed(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-    """Return the inputs of a batch, pixels in the number format that the model computes with."""
-    inputs = batch.inputs
-    if "pixel_values" in inputs:
-        return {**inputs, "pixel_values": inputs["pixel_values"].to(model.dtype)}
-    return inputs
+    """Return the inputs of a batch, numbers in the format that the model computes with."""
+    found = batch.inputs.items()
+    return {name: each.to(model.dtype) if each.is_floating_point() else each for name, each in found}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from album import BROKEN, COLOURS, album, break_album, encoded, picture, recipe
-from septet.data import pictures
+from septet.data import media
 from septet.data.picture import MOST_PIXELS, open_rgb, read_whole
 from septet.data.read import Reading, read
 from septet.data.store import Prepared
@@ -21,7 +21,7 @@ from septet.prepare import prepare
 from septet.recipe import Recipe
 from septet.run import Run
 
-READING = Reading(pictures=True)
+READING = Reading(media="picture")
 NO_SPLIT = {"split": {"validation": 0, "test": 0}}
 
 
@@ -82,9 +82,9 @@ class TestReading:
         else:
             with tarfile.open(target, f"w:{kind[4:]}") as file:
                 file.add(folder, arcname=".")
-        plain, packed = (pictures.look(read(p, reading=READING), "image") for p in (folder, target))
+        plain, packed = (media.look(read(p, reading=READING), "image", "picture") for p in (folder, target))
         assert packed.columns == plain.columns
-        address = packed.pictures.known[packed.columns["image"][0]].address
+        address = packed.media.known[packed.columns["image"][0]].address
         assert open_rgb(address).tobytes() == open_rgb(str(folder / "blue" / "000.png")).tobytes()
 
     def test_a_folder_in_an_archive(self, tmp_path):
@@ -97,14 +97,14 @@ class TestReading:
     def test_a_table_names_pictures_relative_to_itself(self, tmp_path):
         album(tmp_path / "a", 1)
         (tmp_path / "a" / "t.csv").write_text("file,kind\nred/000.png,r\n./blue/../green/000.png,g\n")
-        table = pictures.look(read(tmp_path / "a" / "t.csv"), "file")
-        addresses = [table.pictures.known[key].address for key in table.columns["file"]]
+        table = media.look(read(tmp_path / "a" / "t.csv"), "file", "picture")
+        addresses = [table.media.known[key].address for key in table.columns["file"]]
         assert [Path(a).resolve() for a in addresses] == [tmp_path / "a" / c / "000.png" for c in ("red", "green")]
 
     def test_a_table_in_an_archive_names_its_members(self, tmp_path):
         folder = album(tmp_path / "a", 1)
         (folder / "t.csv").write_text("image,label\nred/000.png,r\nblue/none.png,b\n")
-        table = pictures.look(read(zipped(folder, tmp_path / "a.zip", "in/") / "in" / "t.csv"), "image")
+        table = media.look(read(zipped(folder, tmp_path / "a.zip", "in/") / "in" / "t.csv"), "image", "picture")
         assert table.columns["label"] == ["r"]
         assert table.left_out == {"there is no such file in the archive": 1}
 
@@ -145,11 +145,11 @@ class TestDamage:
     def test_what_is_said_of_a_broken_file(self, tmp_path, name):
         folder = album(tmp_path / "a", 1)
         says = break_album(folder)[name]
-        table = pictures.look(read(folder, reading=READING), "image")
+        table = media.look(read(folder, reading=READING), "image", "picture")
         (told,) = [f for f in table.findings if f.slug == "picture-unreadable" and "followed" not in f.message]
         reasons = {reason: count for reason, count in told.evidence["reasons"].items() if re.fullmatch(says, reason)}
         assert reasons, told.evidence["reasons"]
-        assert not any(Path(p.address).name == name for p in table.pictures.known.values())
+        assert not any(Path(p.address).name == name for p in table.media.known.values())
 
     def test_links_are_followed_within_the_folder_alone(self, tmp_path):
         folder = album(tmp_path / "a", 2)
@@ -200,7 +200,7 @@ class TestPixels:
         folder = album(tmp_path / "a", 1)
         frames = [picture((0, 0, 0), i) for i in range(3)]
         frames[0].save(folder / "red" / "film.gif", save_all=True, append_images=frames[1:])
-        table = pictures.look(read(folder, reading=READING), "image")
+        table = media.look(read(folder, reading=READING), "image", "picture")
         (told,) = [f for f in table.findings if f.slug == "picture-frames"]
         assert told.evidence["places"] == ["film.gif"]
 
@@ -228,7 +228,11 @@ class TestPreparing:
         assert {row["_row"] for row in two.rows("train")} == set(rows) and len(rows) == 60
         assert all(set(row) == {"_row", "image", "label"} and Path(row["image"]).is_file() for row in rows.values())
         profile = facts["profile"]["train"]["pictures"]
-        assert profile["width"]["max"] == 28 and profile["height"]["min"] == 24 and profile["kinds"] == {"PNG": 60}
+        assert (
+            profile["sizes"]["width"]["max"] == 28
+            and profile["sizes"]["height"]["min"] == 24
+            and profile["kinds"] == {"PNG": 60}
+        )
 
     def test_prepared_again_only_when_a_picture_or_folder_changed(self, tmp_path):
         folder = album(tmp_path / "a", 20)
