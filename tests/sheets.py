@@ -76,12 +76,15 @@ def xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[Any]]]) -> Path:
     return path
 
 
-def ods(path: Path, name: str, rows: Sequence[Sequence[str]]) -> Path:
-    """Write one sheet of texts."""
+def ods(path: Path, name: str, rows: Sequence[Sequence[str | bytes]]) -> Path:
+    """Write one sheet of texts; bytes are the XML of a cell."""
     cells = "".join(
         "<table:table-row>"
         + "".join(
-            f'<table:table-cell office:value-type="string"><text:p>{escape(v)}</text:p></table:table-cell>' for v in row
+            v.decode()
+            if isinstance(v, bytes)
+            else f'<table:table-cell office:value-type="string"><text:p>{escape(v)}</text:p></table:table-cell>'
+            for v in row
         )
         + "</table:table-row>"
         for row in rows
@@ -95,7 +98,7 @@ def ods(path: Path, name: str, rows: Sequence[Sequence[str]]) -> Path:
         )
         file.writestr(
             "content.xml",
-            f'<office:document-content{spaces}><office:body><office:spreadsheet><table:table table:name="{name}">{cells}</table:table></office:spreadsheet></office:body></office:document-content>',
+            f'<office:document-content{spaces}><office:body><office:spreadsheet><table:table table:name="{escape(name)}">{cells}</table:table></office:spreadsheet></office:body></office:document-content>',
         )
     return path
 

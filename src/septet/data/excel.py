@@ -35,6 +35,10 @@ _PARTS = (
 _TAG = re.compile(r"<[^>]+>")
 _CELL = re.compile(r"<(?:\w+:)?c(\s[^>]*)?(?<!/)>(.*?)</(?:\w+:)?c>", re.DOTALL)
 _FORMULA = re.compile(r"<(?:\w+:)?f[\s/>]")
+_OPEN = re.compile(
+    r"""<table:(table|table-row|table-cell|covered-table-cell)((?:\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*'))*)\s*(/?)>"""
+)
+_OPEN_VALUE = r"office:(?:\w+-)?value"
 _VALUE = re.compile(r"<(?:\w+:)?v(?:\s[^>]*)?>[^<]")
 
 
@@ -148,22 +152,48 @@ def _sheets(raw: bytes, name: str, *, only: str | None) -> dict[str, list[tuple[
 
 
 def _unsaved(raw: bytes, sheet: str) -> list[str]:
-    """Return the cells of an .xlsx sheet that hold a formula and no value: a program wrote it, and no spreadsheet has computed it."""
+    """Return the cells of a sheet that hold a formula and no value: a program wrote it, and no spreadsheet has computed it. An .xls has values."""
     if not raw.startswith(b"PK"):
         return []
     with zipfile.ZipFile(io.BytesIO(raw)) as file:
         try:
+            if "content.xml" in file.namelist():
+                return _unsaved_open(file.read("content.xml").decode(), sheet)
             book, related = file.read("xl/workbook.xml").decode(), file.read("xl/_rels/workbook.xml.rels").decode()
             targets = {_attribute(each, "Id"): _attribute(each, "Target") for each in _TAG.findall(related)}
             own = next((each for each in _TAG.findall(book) if unescape(_attribute(each, "name")) == sheet), "")
             target = targets[_attribute(own, r"\w+:id")]
             cells = file.read(target.lstrip("/") if target.startswith("/") else f"xl/{target}").decode()
-        except (KeyError, UnicodeDecodeError, zipfile.BadZipFile):  # another form of the file: calamine has read it
+        except (KeyError, ValueError, zipfile.BadZipFile):  # another form of the file: calamine has read it
             return []
     if "<f" not in cells:
         return []
     found = ((match[1] or "", match[2]) for match in _CELL.finditer(cells))
     return [_attribute(own, "r") for own, inside in found if _FORMULA.search(inside) and not _has_value(own, inside)]
+
+
+def _unsaved_open(content: str, sheet: str) -> list[str]:
+    """Return the same cells of a sheet of OpenDocument, whose rows and cells say how often they are repeated."""
+    found, own, row, following, column = [], False, 0, 1, 1
+    for match in _OPEN.finditer(content) if "table:formula" in content else ():
+        kind, attributes, closed = match.groups()
+        if kind == "table":
+            own, following = unescape(_attribute(attributes, "table:name")) == sheet, 1
+        elif kind == "table-row":
+            row, column = following, 1
+            following += int(_attribute(attributes, "table:number-rows-repeated") or 1)
+        else:
+            bare = bool(closed) or content.startswith("</", match.end())
+            if own and bare and _attribute(attributes, "table:formula") and not _attribute(attributes, _OPEN_VALUE):
+                found.append(f"{_letters(column)}{row}")
+            column += int(_attribute(attributes, "table:number-columns-repeated") or 1)
+    return found
+
+
+def _letters(column: int) -> str:
+    """Return what a spreadsheet calls a column: A to Z, AA and so on."""
+    above, own = divmod(column - 1, 26)
+    return (_letters(above) if above else "") + chr(65 + own)
 
 
 def _has_value(own: str, inside: str) -> bool:

@@ -165,3 +165,17 @@ def test_a_sheet_that_nothing_reads_is_an_error(tmp_path, recipe):
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     with pytest.raises(RecipeError, match=r"data\.sheet would be ignored"):
         prepare(recipe({"train": str(tmp_path / "a.csv"), "sheet": "One"}), Run(tmp_path / "runs" / "a"))
+
+
+def test_formulas_of_opendocument_that_nothing_has_computed_are_counted(tmp_path):
+    bare = b'<table:table-cell table:formula="of:=IF(1>0;&quot;a&quot;;2)"/>'
+    typed = b'<table:table-cell table:formula="of:=A1" office:value-type="float"></table:table-cell>'
+    computed = b'<table:table-cell table:formula="of:=1+1" office:value-type="float" office:value="2"><text:p>2</text:p></table:table-cell>'
+    said = b'<table:table-cell table:formula="of:=A1" office:value-type="string" office:string-value="x"/>'
+    wide = b'<table:table-cell table:number-columns-repeated="30"/>'
+    rows = [["text", "label"], ["a", bare], [typed, "b"], [computed, said], ["c", "d", wide, bare]]
+    table = read(sheets.ods(tmp_path / "a.ods", "One & more", rows))
+    (found,) = [each for each in table.findings if each.slug == "formula-without-value"]
+    assert found.evidence["cells"] == ["B2", "A3", "AG5"]
+    assert table.columns["text"][:3] == ["a", None, "2"] and table.columns["label"][2] == "x"
+    assert not read(sheets.ods(tmp_path / "b.ods", "One", [["text"], [computed]])).findings
