@@ -17,7 +17,7 @@ import torch
 from septet import perceive, registry
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
-from septet.engine import attention_speed, compiled, dropout
+from septet.engine import attention_speed, dropout
 from septet.engine import device as devices
 from septet.engine import frozen as frozen_parts
 from septet.engine.attention import (
@@ -36,11 +36,11 @@ from septet.engine.masters import Masters, used_embedding_rows
 from septet.engine.optim import Optimizer
 from septet.engine.plan import PASS_COST, Planner
 from septet.engine.ranks import here
-from septet.engine.recompute import recompute_layers
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
 from septet.errors import ModelError, SeptetError
+from septet.hasten import optimizer_by, speed_up
 from septet.methods import writes
 from septet.model import fresh, last_token, load, scratch
 from septet.progress import Listen, quiet
@@ -124,8 +124,8 @@ class Setup:
         rounds = train.precision not in (None, "fp32") and self.device.type == "cpu"
         # compiled, it takes no master that is its own parameter, as those of batch norms are
         apart = rounds and masters.cut is None and not masters.statistics
-        compiles = bool(train.compile) and apart and not compiled.no_compiler()
-        optimizer = part.over(masters, groups, model=self.model, compiled=compiles)
+        by = optimizer_by(self) if apart else "torch"
+        optimizer = part.over(masters, groups, model=self.model, by=by)
         # sums over ranks are of fp32
         masters.holds = masters.holds and here().world == 1
         return optimizer
@@ -189,7 +189,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         | ({"validation": truncated(encoded.validation)} if encoded.validation else {}),
     )
     _cut_frozen(setup)
-    _compile(setup)
+    speed_up(setup)
     return setup
 
 
@@ -232,18 +232,6 @@ def _cut_frozen(setup: Setup) -> None:
     setup.frozen = found.frozen
     setup.recipe = setup.recipe.filled({"train.cache_frozen": (found.frozen is not None, found.why)})
     setup.findings.add(found.finding)
-
-
-def _compile(setup: Setup) -> None:
-    """Compile what the recipe says, or what repays it, and keep of the layers what it says."""
-    planner, train = setup.planner, setup.recipe.train
-    if train.compile is None:
-        tokens = planner.tokens_per_epoch * setup.total / planner.groups_per_epoch
-        told = compiled.worth(setup.model, tokens, setup.ceiling, train.precision or "fp32")
-        setup.recipe = setup.recipe.filled({"train.compile": told})
-    setup.findings.add(compiled.compile_blocks(setup.model) if setup.recipe.train.compile else None)
-    if train.activation_checkpointing:
-        setup.findings.add(recompute_layers(setup.model, setup.clock))
 
 
 def _built(

@@ -50,6 +50,7 @@ LAYERS = [
         "rehearse",
         "review",
         "perceive",
+        "hasten",
         "resume",
         "selftest",
         "timetable",

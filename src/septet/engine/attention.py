@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from septet.engine import kernels
 from septet.engine.dropout import AttentionSite
 from septet.engine.unpad import Layout
 from septet.errors import ModelError
@@ -60,9 +61,10 @@ def attention(
     if site is not None and (layout := site.clock.unpadded) is not None:
         if softcap is not None:
             raise ModelError("Rows laid end to end cannot have capped scores.")
-        tokens = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
+        tokens = [x[0].transpose(0, 1).contiguous() for x in (query, key, value)]
         causal = bool(getattr(module, "is_causal", False))
-        return _Unpadded.apply(*tokens, layout, site, rate, scale, causal)[None], None  # pyright: ignore
+        attend = kernels.Attention if site.clock.native and kernels.attends(tokens[0], layout) else _Unpadded
+        return attend.apply(*tokens, layout, site, rate, scale, causal)[None], None  # pyright: ignore
     scores = (query * scale) @ key.transpose(2, 3)
     if softcap is not None:
         scores = (scores / softcap).tanh() * softcap

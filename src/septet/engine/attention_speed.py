@@ -87,7 +87,7 @@ def times(rows: Sequence[int], heads: int, depth: int, *, dtype: torch.dtype, ca
     """Return the milliseconds that each attention takes, forward and backward, of this many heads over rows laid end to end; they take turns."""
     rows_N = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))
     layout = Layout(list(rows), rows_N, torch.cat([torch.arange(length) for length in rows]))
-    site = SimpleNamespace(clock=SimpleNamespace(unpadded=layout), first_only=False)
+    site = SimpleNamespace(clock=SimpleNamespace(unpadded=layout, native=False), first_only=False)
     module: Any = SimpleNamespace(training=True, is_causal=causal, _septet_site=site)
     draws = torch.Generator().manual_seed(0)
 
@@ -97,11 +97,12 @@ def times(rows: Sequence[int], heads: int, depth: int, *, dtype: torch.dtype, ca
     q, k, v = (drawn().transpose(1, 2).requires_grad_() for _ in range(3))
     given = drawn()
     found = {"eager": float("inf"), "sdpa": float("inf")}
+    ways: dict[str, Any] = {"eager": attention, "sdpa": fused}
     began = time.perf_counter()
     for turn in range(TURNS):
         if turn > 1 and time.perf_counter() - began > ENOUGH_S:
             break
-        for name, attend in (("eager", attention), ("sdpa", fused)):
+        for name, attend in ways.items():
             start = time.perf_counter()
             attend(module, q, k, v, None)[0].backward(given)
             found[name] = min(found[name], 1000 * (time.perf_counter() - start))

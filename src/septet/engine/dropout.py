@@ -47,6 +47,8 @@ class DropoutClock:
         # of what has no rows: the same for all micro-batches of an update
         self.keys_S = torch.zeros(0, dtype=torch.int32)
         self.unpadded: Layout | None = None
+        # whether what learns computes by our own kernels (`engine/kernels.py`)
+        self.native = False
         # the first site and the number of the dropouts that the model calls as functions
         self.called = (0, 0)
         self._counter: _Called | None = None
@@ -142,12 +144,16 @@ class DropoutClock:
             return known[heads, queries, keys]
         if max(queries, keys) > 4096:
             raise RuntimeError("attention dropout reaches 4,096 tokens")
-        words = self.words((heads + 1) * 4096, device).view(heads + 1, 4096)
+        words = self.words_of_heads(heads, device)
         # 31 is odd, so that (query, key) and (key, query) get different words
         words_HQK = (words[1:, :queries, None] * 31 + words[0, :keys]).reshape(-1)
         if queries * keys <= KEPT_WORDS:
             known[heads, queries, keys] = words_HQK
         return words_HQK
+
+    def words_of_heads(self, heads: int, device: torch.device) -> torch.Tensor:
+        """Return (heads + 1, 4096) int32 words: of the keys, then of each head's queries."""
+        return self.words((heads + 1) * 4096, device).view(heads + 1, 4096)
 
     def words(self, count: int, device: torch.device) -> torch.Tensor:
         """Return (count,) int32 fixed random words; a longer call begins with the shorter one's words."""

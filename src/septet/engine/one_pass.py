@@ -1,4 +1,4 @@
-"""AdamW in one pass over memory, compiled, for models that compute in bf16 or fp16 on a CPU.
+"""AdamW in one pass over memory, by our own kernel or compiled, for models that compute in bf16 or fp16 on a CPU.
 
 PyTorch's fused kernel wants gradients in fp32 and leaves rounding to others, so an update goes four times through memory: gradients are copied to
 fp32, their norm is taken, masters and moments move, parameters are rounded from them. Here gradients stay as the backward pass left them, as
@@ -7,10 +7,12 @@ long as one micro-batch made them, and one compiled loop reads them, moves maste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from septet.engine import native
 from septet.engine.compiled import or_plain
 from septet.engine.masters import Masters
 from septet.engine.optim import AdamW
@@ -23,17 +25,28 @@ class OnePassAdamW(AdamW):
         masters: none of them its own parameter.
         groups: parameter names with their weight decay, from the method.
         betas, eps: of Adam.
+        kernels: by our own (`engine/native`), where a tensor lies in one piece; else by torch.compile.
     """
 
-    def __init__(self, masters: Masters, groups: list[dict[str, Any]], *, betas: tuple[float, float], eps: float):
+    def __init__(
+        self,
+        masters: Masters,
+        groups: list[dict[str, Any]],
+        *,
+        betas: tuple[float, float],
+        eps: float,
+        kernels: bool = False,
+    ):
         super().__init__(masters, groups, betas=betas, eps=eps)
         masters.holds = True
         self.betas, self.eps = betas, eps
         decays = [(name, group["weight_decay"]) for group in groups for name in group["names"]]
         # the first call decides whether a compiled loop uses more than one core: the largest comes first
         self._decays = dict(sorted(decays, key=lambda pair: -masters.tensors[pair[0]].numel()))
-        self._move = or_plain(_move, "The optimiser")
-        self._square_sum = or_plain(_square_sum, "The gradient's norm")
+        self._move: Callable[..., None] = _native_move if kernels else or_plain(_move, "The optimiser")
+        self._square_sum: Callable[..., torch.Tensor] = (
+            _native_square_sum if kernels else or_plain(_square_sum, "The gradient's norm")
+        )
 
     def gradient_norm(self) -> torch.Tensor:
         """Return the 2-norm of all gradients together, a scalar."""
@@ -98,6 +111,31 @@ def _move(
     square.mul_(two).add_(grad * grad * new_square)
     master.mul_(kept).sub_(rate * mean / (square.sqrt() * corrected + eps))
     rounded.copy_(master)
+
+
+def _native_move(
+    master: torch.Tensor,
+    mean: torch.Tensor,
+    square: torch.Tensor,
+    grad: torch.Tensor,
+    rounded: torch.Tensor,
+    numbers: torch.Tensor,
+) -> None:
+    if _in_one_piece(master, mean, square, grad, rounded) and rounded.dtype == torch.bfloat16:
+        wide = grad.dtype == torch.float32
+        native.call("septet_adamw", master, mean, square, grad, rounded, numbers, master.numel(), wide)
+    else:
+        _move(master, mean, square, grad, rounded, numbers)
+
+
+def _native_square_sum(grad: torch.Tensor) -> torch.Tensor:
+    if not _in_one_piece(grad):
+        return _square_sum(grad)
+    return torch.tensor(native.call("septet_square_sum", grad, grad.numel(), grad.dtype == torch.float32))
+
+
+def _in_one_piece(*tensors: torch.Tensor) -> bool:
+    return all(x.is_contiguous() and x.dtype in (torch.float32, torch.bfloat16) for x in tensors)
 
 
 def _square_sum(grad: torch.Tensor) -> torch.Tensor:

@@ -106,10 +106,11 @@ class Layout:
 
     def __init__(self, lengths: list[int], rows_N: torch.Tensor, places_N: torch.Tensor):
         self.lengths = lengths
-        self.rows_N = rows_N
-        self.places_N = places_N
+        self.rows_N = rows_N.contiguous()
+        self.places_N = places_N.contiguous()
         self.starts = [0, *accumulate(lengths)]
-        self.firsts_B = torch.tensor(self.starts[:-1], device=rows_N.device)
+        self.starts_B1 = torch.tensor(self.starts, device=rows_N.device)
+        self.firsts_B = self.starts_B1[:-1]
         # the dropout's words of each token, by width
         self.words: dict[int, torch.Tensor] = {}
         self._buckets: dict[int, list[Bucket]] = {}

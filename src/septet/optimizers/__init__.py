@@ -28,12 +28,12 @@ class OptimizerPart(Protocol):
     by_row: bool
     by_number: bool
 
-    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> Optimizer:
+    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> Optimizer:
         """Return the optimiser at work.
 
         Args:
             groups: parameter names with their weight decay, from the method.
             model: what is trained, for an optimiser that treats some of its parameters apart.
-            compiled: whether a compiled update in one pass is wanted and possible.
+            by: "torch"; or "compiled" or "kernels", where an update in one pass is wanted and possible in that way.
         """
         ...

@@ -38,7 +38,7 @@ class Adafactor:
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
 
-    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> Optimizer:
+    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> Optimizer:
         import torch
 
         from septet.engine.optim import Optimizer

@@ -21,7 +21,7 @@ class Options(Block):
 
 
 class Adamw:
-    """Decoupled weight decay (Loshchilov & Hutter 2019), by PyTorch's fused kernel or in one compiled pass."""
+    """Decoupled weight decay (Loshchilov & Hutter 2019), by PyTorch's fused kernel or in one pass of ours."""
 
     lr_scale = 1.0
     why = "methods name rates for AdamW"
@@ -31,9 +31,11 @@ class Adamw:
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
 
-    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> AdamW:
+    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> AdamW:
         from septet.engine.one_pass import OnePassAdamW
         from septet.engine.optim import AdamW
 
-        kind = OnePassAdamW if compiled else AdamW
-        return kind(masters, groups, betas=self.options.betas, eps=self.options.eps)
+        numbers = {"betas": self.options.betas, "eps": self.options.eps}
+        if by == "torch":
+            return AdamW(masters, groups, **numbers)
+        return OnePassAdamW(masters, groups, **numbers, kernels=by == "kernels")

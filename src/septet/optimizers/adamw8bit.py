@@ -34,7 +34,7 @@ class Adamw8bit:
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
 
-    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> Optimizer:
+    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> Optimizer:
         """Return the optimiser at work.
 
         Raises:

@@ -30,7 +30,7 @@ class Muon:
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
 
-    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> muon.Muon:
+    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> muon.Muon:
         from septet.engine import muon
 
         options, matrices = self.options, muon.hidden_matrices(model)

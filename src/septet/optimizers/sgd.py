@@ -39,7 +39,7 @@ class Sgd:
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
 
-    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, compiled: bool) -> Optimizer:
+    def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> Optimizer:
         import torch
 
         from septet.engine.optim import Optimizer

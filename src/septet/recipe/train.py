@@ -160,6 +160,13 @@ class Train(Block):
         change="that is not worth waiting for, or worth more",
         example=False,
     )
+    kernels: bool | None = key(
+        None,
+        "Compute attention within rows, weight gradients, GELU, dropout with its residual and norm, and AdamW by Septet's own kernels, compiled once by the system's C++ compiler; for bf16 on a CPU with AMX.",
+        why="derived: where they work and the run is longer than compiling them",
+        change="no compiler may run",
+        example=False,
+    )
     activation_checkpointing: bool = key(
         False,
         "Keep of each layer its input alone, and compute the rest again in the backward pass; the update stays the same.",

@@ -78,7 +78,7 @@ def made(name, options, *, dtype=torch.float32, compact=False):
     model = net()
     used = {"words.weight": torch.tensor(USED)} if compact else {}
     masters = Masters(model, used, dtype)
-    return model, chosen(name, options).over(masters, GROUPS, model=model, compiled=False)
+    return model, chosen(name, options).over(masters, GROUPS, model=model, by="torch")
 
 
 def lrs():

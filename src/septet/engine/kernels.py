@@ -1,0 +1,288 @@
+"""Parts of a model that compute by our own kernels (`engine/native`) while they learn in bf16 on a CPU; what they compute stays the same.
+
+Replaced are, module by module and only where a probe gives the same: linear layers whose weights learn, GELU, and the block of BERT and its kin that adds
+dropout of a projection to a residual and norms the sum. Attention over rows laid end to end looks at `DropoutClock.native`. Everything else, and
+every pass that does not learn, computes as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from septet.engine import native
+from septet.engine.dropout import AttentionSite, DropoutClock, RowDropout
+from septet.engine.unpad import Layout
+from septet.report import Finding
+
+# operations of a run that repay some seconds of compiling: a minute of a small encoder
+REPAYS = 2e12
+TILE = 32
+# rows longer than this are attended to by PyTorch: scores of a row are kept whole
+LONGEST = 512
+
+
+def worth(flops: float, device: torch.device, precision: str) -> tuple[bool, str]:
+    """Return whether the kernels are used in a run of so many operations, and why."""
+    if device.type != "cpu" or precision != "bf16":
+        return False, "they are of bf16 on a CPU"
+    if flops < REPAYS:
+        return False, "the run is over before they are compiled"
+    if why := native.lacking():
+        return False, why
+    return True, "fewer passes over memory, and AMX in attention"
+
+
+def lacking(device: torch.device, precision: str) -> Finding | None:
+    """Return what is told where a recipe asks for the kernels and they cannot be used."""
+    why = "they are of bf16 on a CPU" if device.type != "cpu" or precision != "bf16" else native.lacking()
+    if not why:
+        return None
+    return Finding(
+        "kernels-unused",
+        "warning",
+        f"train.kernels does nothing here: {why}.",
+        "install a C++ compiler (g++), or train.kernels: false",
+    )
+
+
+def install(model: nn.Module, clock: DropoutClock) -> int:
+    """Let the parts of a model that learn use the kernels, and return how many do.
+
+    Args:
+        model: in fp32, before it is rounded; what torch.compile has taken is left alone.
+    """
+    clock.native = True
+    compiled = [m for m in model.modules() if "forward" in vars(m) or getattr(m, "_compiled_call_impl", None)]
+    taken = {id(m) for each in compiled for m in each.modules()}
+    done = 0
+    for module in model.modules():
+        if id(module) in taken:
+            continue
+        forward = _of_linear(module) or _of_gelu(module) or _of_norm(module, clock)
+        if forward is not None:
+            module.forward = forward
+            done += 1
+    return done
+
+
+def _of_linear(module: nn.Module) -> Callable[..., torch.Tensor] | None:
+    if type(module) is not nn.Linear or not module.weight.requires_grad or not _in_tiles(*module.weight.shape):
+        return None
+    plain = module.forward
+
+    def forward(input: torch.Tensor) -> torch.Tensor:
+        if not _learns(module, input) or input[..., 0].numel() < TILE:
+            return plain(input)
+        return _Linear.apply(input, module.weight, module.bias)  # pyright: ignore[reportReturnType]
+
+    return forward
+
+
+def _of_gelu(module: nn.Module) -> Callable[..., torch.Tensor] | None:
+    exact = type(module).__name__ == "GELUActivation" or (isinstance(module, nn.GELU) and module.approximate == "none")
+    probe = torch.linspace(-4, 4, 9)
+    if not exact or not torch.allclose(module(probe), nn.functional.gelu(probe)):
+        return None
+    plain = module.forward
+
+    def forward(input: torch.Tensor) -> torch.Tensor:
+        if not _learns(module, input) or not input.is_contiguous():
+            return plain(input)
+        return _Gelu.apply(input)  # pyright: ignore[reportReturnType]
+
+    return forward
+
+
+def _of_norm(module: nn.Module, clock: DropoutClock) -> Callable[..., torch.Tensor] | None:
+    dense, drop, norm = (getattr(module, name, None) for name in ("dense", "dropout", "LayerNorm"))
+    if not isinstance(drop, RowDropout) or not isinstance(norm, nn.LayerNorm) or not isinstance(dense, nn.Module):
+        return None
+    width = norm.normalized_shape[0]
+    if len(norm.normalized_shape) != 1 or width % 16 or norm.weight is None or norm.bias is None or drop.shared:
+        return None
+    plain = module.forward
+    if not _norms(module, dense, norm):
+        return None
+
+    def forward(hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
+        places = _places(clock, input_tensor) if _learns(module, input_tensor) else None
+        if places is None:
+            return plain(hidden_states, input_tensor)
+        keys = clock.keys_SB[drop.site]
+        words = clock.words((int(places[2]) + 1) * width, input_tensor.device)
+        x = dense(hidden_states)
+        if x.dtype != input_tensor.dtype:
+            return norm(drop(x) + input_tensor)
+        rest = (*places[:2], keys, words, float(drop.p), norm.weight, norm.bias, norm.eps)
+        return _Norm.apply(x, input_tensor, *rest)  # pyright: ignore[reportReturnType]
+
+    return forward
+
+
+def _norms(module: nn.Module, dense: nn.Module, norm: nn.LayerNorm) -> bool:
+    """Whether the block does what we do in its place."""
+    wide = getattr(dense, "in_features", None)
+    if not isinstance(wide, int):
+        return False
+    device, dtype = norm.weight.device, norm.weight.dtype
+    probe = torch.linspace(-1, 1, 2 * wide, device=device, dtype=dtype).view(1, 2, wide)
+    beside = torch.linspace(1, -2, 2 * norm.normalized_shape[0], device=device, dtype=dtype).view(1, 2, -1)
+    was = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            found = module(probe, beside)
+            return found.shape == beside.shape and torch.allclose(found, norm(dense(probe) + beside), atol=1e-5)
+    except Exception:  # a block of another kind, which takes other things
+        return False
+    finally:
+        for each, training in was:
+            each.training = training
+
+
+def _places(clock: DropoutClock, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int] | None:
+    """Return the row and the place of each token of (1, N, H) or (B, T, H), and the last place; None where it is neither."""
+    layout, rows = clock.unpadded, clock.keys_SB.shape[1]
+    if layout is not None and x.shape[:-1] == (1, len(layout.rows_N)):
+        return layout.rows_N, layout.places_N, max(layout.lengths) - 1
+    if x.dim() != 3 or x.shape[0] != rows:
+        return None
+    tokens = x.shape[1]
+    places = torch.arange(tokens).repeat(rows)
+    return torch.arange(rows).repeat_interleave(tokens), places, tokens - 1
+
+
+def _learns(module: nn.Module, x: torch.Tensor) -> bool:
+    return module.training and torch.is_grad_enabled() and x.dtype == torch.bfloat16 and x.device.type == "cpu"
+
+
+def _in_tiles(*sizes: int) -> bool:
+    return all(size % TILE == 0 for size in sizes)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer: the bias within the product, and the gradient of its weight by our own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        g = grads[0].reshape(-1, weight.shape[0]).contiguous()
+        flat = x.reshape(-1, weight.shape[1]).contiguous()
+        dx = (g @ weight).view(x.shape) if ctx.needs_input_grad[0] else None
+        dw, db = torch.empty_like(weight), weight.new_empty(len(weight)) if ctx.biased else None
+        native.call("septet_weight_gradient", g, flat, dw, db, len(g), *weight.shape)
+        return dx, dw, db
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        out = torch.empty_like(x)
+        native.call("septet_gelu", x, out, x.numel())
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        out = torch.empty_like(x)
+        native.call("septet_gelu_back", grads[0].contiguous(), x, out, x.numel())
+        return out
+
+
+class _Norm(torch.autograd.Function):
+    """norm(drop(x) + beside) over the last axis; nothing is kept but what came in, the means and the scales."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        beside: torch.Tensor,
+        rows: torch.Tensor,
+        places: torch.Tensor,
+        keys: torch.Tensor,
+        words: torch.Tensor,
+        rate: float,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        eps: float,
+    ) -> torch.Tensor:
+        x, beside = x.contiguous(), beside.contiguous()
+        out, size = torch.empty_like(x), (x[..., 0].numel(), x.shape[-1])
+        means, scales = torch.empty(size[0]), torch.empty(size[0])
+        drop = (rows, places, keys.contiguous(), words, rate)
+        native.call("septet_norm", x, beside, *drop, weight, bias, eps, *size, out, means, scales)
+        ctx.drop, ctx.size = drop, size
+        ctx.save_for_backward(x, beside, weight, means, scales)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        x, beside, weight, means, scales = ctx.saved_tensors
+        found = [torch.empty_like(t) for t in (x, beside, weight, weight)]
+        grad = grads[0].contiguous()
+        native.call("septet_norm_back", grad, x, beside, *ctx.drop, weight, means, scales, *ctx.size, *found)
+        return found[0], found[1], None, None, None, None, None, found[2], found[3], None
+
+
+def attends(query: torch.Tensor, layout: Layout) -> bool:
+    """Whether attention over (N, heads, D) tokens laid end to end is computed by the kernel."""
+    plain = query.dtype == torch.bfloat16 and query.device.type == "cpu"
+    return plain and query.shape[-1] % TILE == 0 and max(layout.lengths) <= LONGEST
+
+
+class Attention(torch.autograd.Function):
+    """What `attention._Unpadded` computes, with scores and sums in fp32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layout: Layout,
+        site: AttentionSite,
+        rate: float,
+        scale: float,
+        causal: bool,
+    ) -> torch.Tensor:
+        tokens, heads, depth = query.shape
+        rows = len(layout.lengths)
+        words = site.clock.words_of_heads(heads, query.device)
+        # the filling, and what is not asked for behind each row's first token
+        out = torch.zeros_like(query) if site.first_only else layout.empty(query)
+        logs = torch.empty(tokens, heads)
+        ctx.given = (
+            layout.starts_B1,
+            site.clock.keys_SB[site.site].contiguous(),
+            words,
+            rate,
+            scale,
+            rows,
+            heads,
+            depth,
+            causal,
+            site.first_only,
+        )
+        native.call("septet_attention", query, key, value, *ctx.given, out, logs)
+        ctx.layout = layout
+        ctx.save_for_backward(query, key, value, logs)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        query, key, value, logs = ctx.saved_tensors
+        dq = torch.zeros_like(query) if ctx.given[-1] else ctx.layout.empty(query)
+        dk, dv = ctx.layout.empty(query), ctx.layout.empty(query)
+        native.call("septet_attention_back", query, key, value, *ctx.given, grads[0].contiguous(), logs, dq, dk, dv)
+        return dq, dk, dv, None, None, None, None, None

@@ -1,0 +1,52 @@
+"""What of a model is compiled, computed by our own kernels, or computed again, and what its optimiser is computed by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from septet.engine import compiled, kernels
+from septet.engine.recompute import recompute_layers
+
+if TYPE_CHECKING:
+    from septet.setup import Setup
+
+
+def speed_up(setup: Setup) -> None:
+    """Compile what the recipe says, or what repays it, keep of the layers what it says, and let kernels compute what they can."""
+    _compile(setup)
+    _use_kernels(setup)
+    if setup.recipe.train.activation_checkpointing:
+        setup.findings.add(recompute_layers(setup.model, setup.clock))
+
+
+def optimizer_by(setup: Setup) -> str:
+    """Return what computes an optimiser's pass over masters that are not their parameters: "torch", "compiled" or "kernels"."""
+    if setup.clock.native:
+        return "kernels"
+    return "compiled" if setup.recipe.train.compile and not compiled.no_compiler() else "torch"
+
+
+def _compile(setup: Setup) -> None:
+    train = setup.recipe.train
+    if train.compile is None:
+        told = compiled.worth(setup.model, _tokens(setup), setup.ceiling, train.precision or "fp32")
+        setup.recipe = setup.recipe.filled({"train.compile": told})
+    setup.findings.add(compiled.compile_blocks(setup.model) if setup.recipe.train.compile else None)
+
+
+def _use_kernels(setup: Setup) -> None:
+    train = setup.recipe.train
+    precision = train.precision or "fp32"
+    if train.kernels is None:
+        told = kernels.worth(setup.flops_per_token * _tokens(setup), setup.device, precision)
+        setup.recipe = setup.recipe.filled({"train.kernels": told})
+    elif train.kernels and (finding := kernels.lacking(setup.device, precision)):
+        setup.findings.add(finding)
+        return
+    if setup.recipe.train.kernels:
+        kernels.install(setup.model, setup.clock)
+
+
+def _tokens(setup: Setup) -> float:
+    """Return the tokens of the whole run."""
+    return setup.planner.tokens_per_epoch * setup.total / setup.planner.groups_per_epoch
