@@ -107,8 +107,10 @@ def test_silence_that_is_heard_is_told_and_the_card_fills_it(waves):
     filled = {"padding": "max_length", "max_length": 6400, "truncation": True, "return_tensors": "pt"}
     with torch.no_grad():
         theirs = model(**extractor(samples, sampling_rate=rate, **filled)).logits[0].softmax(-1)
+        bare = model(**extractor(samples, sampling_rate=rate, return_tensors="pt")).logits[0].softmax(-1)
     (ours,) = predict(run, path, scores=True).answers
     assert list(ours["scores"].values()) == pytest.approx(theirs.tolist(), abs=1e-5)
+    assert float((bare - theirs).abs().max()) > 1e-4  # it is heard
 
 
 @pytest.mark.parametrize("run", ["spectrum", "waves", "masked"])

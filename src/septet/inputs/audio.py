@@ -48,7 +48,7 @@ class Audio:
         """
         given = config_of(folder, "recordings", _HINT)
         made = _library(Path(folder), _length(given, self.seconds))
-        seconds = own_seconds(folder) if self.seconds is None else self.seconds
+        seconds = _seconds_of(made) or self.seconds
         if seconds is None:
             raise ModelError("The feature extractor says no length.", where=folder, hint="task.seconds: 5")
         return Waves(made, seconds)
@@ -180,6 +180,13 @@ def own_seconds(folder: str) -> float | None:
     if given.get("feature_extractor_type") == "ASTFeatureExtractor":
         return int(given.get("max_length", 1024)) * HOP / int(given.get("sampling_rate", 16_000))
     return float(given["chunk_length"]) if "chunk_length" in given else None
+
+
+def _seconds_of(library: Any) -> float | None:
+    """Return the length that an extractor reads; None where it is told when it is called."""
+    if type(library).__name__ == "ASTFeatureExtractor":
+        return library.max_length * HOP / library.sampling_rate
+    return float(library.chunk_length) if hasattr(library, "chunk_length") else None
 
 
 def _length(given: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:

@@ -65,6 +65,13 @@ def test_a_spectrogram_has_its_own_length(tmp_path, kind, seconds):
     assert Audio().processor(str(tmp_path)).seconds == seconds
 
 
+@pytest.mark.parametrize(("kind", "seconds"), [("ast", 1.3), ("whisper", 2.0), ("samples", 1.3)])
+def test_a_length_is_what_is_read(tmp_path, kind, seconds):
+    """A Whisper's is of whole seconds."""
+    EXTRACTORS[kind].save_pretrained(str(tmp_path))
+    assert Audio(1.3).processor(str(tmp_path)).seconds == seconds
+
+
 def test_what_is_cut_is_counted_in_pieces_of_20_ms(tmp_path, paths):
     EXTRACTORS["samples"].save_pretrained(str(tmp_path))
     processor = Audio(0.5).processor(str(tmp_path))
