@@ -114,7 +114,7 @@ def _of_columns(seen: Seen, members: Sequence[str], label: Column, *, why: str) 
         held=usual_share(rows),
         used={*members, label.name},
         notes=[
-            "For numbers alone a gradient-boosted tree, such as scikit-learn's HistGradientBoostingClassifier, is the better tool"
+            "For numbers alone a gradient-boosted tree, such as scikit-learn's HistGradientBoostingClassifier, is usually the better tool"
         ],
     )
 
