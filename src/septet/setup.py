@@ -42,7 +42,7 @@ from septet.engine.unpad import Unpadder, unpadder
 from septet.errors import ModelError, SeptetError
 from septet.hasten import optimizer_by, speed_up
 from septet.methods import writes
-from septet.model import fresh, last_token, load, scratch
+from septet.model import fresh, last_token, load, scratch, tiled
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Report
@@ -248,6 +248,7 @@ def _built(
         ours = False
         loaded, model, findings = build(recipe, task, method, folder, processor, ours=False)
         clock = dropout.install(model, recipe.train.seed)
+    tiled.settle(model)
     return loaded, model, clock, findings, ours
 
 

@@ -2,7 +2,8 @@
 
 Most tokens of a conversation are its prompt, which is not learned; projecting them to the vocabulary is work for nothing. The hidden
 states that reach the output embedding are cut to the learned places, so that loss and gradients are those of the whole
-projection. What a model does with its logits afterwards (a bias, a cap) works on what is left.
+projection. What a model does with its logits afterwards (a bias, a cap) works on what is left. Logits that are large all the same are
+never there as a whole (`tiled.py`).
 
 Shapes: B rows, T tokens, H hidden, N learned places, V vocabulary.
 """
@@ -69,6 +70,8 @@ def token_losses(
     import torch
     from torch.nn.functional import pad
 
+    from septet.model import tiled
+
     goals_BT = goals_BT.to(next(iter(inputs.values())).device)
     rows_N, places_N = (goals_BT != unlearned).nonzero(as_tuple=True)
     starts_B = row_starts(batch, width, goals_BT.device)
@@ -77,7 +80,11 @@ def token_losses(
         # the first place again, with nothing to learn there: it adds exact zeros
         at_N, goals_N = torch.cat([at_N, at_N[:1].expand(filling)]), pad(goals_N, (0, filling), value=IGNORED)
     measure = getattr(model, COMPILED, cross_entropies) if model.training else cross_entropies
-    losses_N = measure(logits_at(model, inputs, at_N), goals_N)[: len(rows_N)]
+    if tiled.large(model, len(at_N), measure is not cross_entropies):
+        found_N = tiled.losses_at(model, inputs, at_N, goals_N)
+    else:
+        found_N = measure(logits_at(model, inputs, at_N), goals_N)
+    losses_N = found_N[: len(rows_N)]
     return losses_N.new_zeros(len(batch)).index_add(0, rows_N, losses_N)
 
 
