@@ -47,6 +47,16 @@ def test_a_table_of_paths(tmp_path, ending):
     assert sum(facts["rows"] for facts in prepared.splits.values()) == 24
 
 
+def test_a_column_that_names_splits_is_no_label(tmp_path):
+    folder = concert(tmp_path / "words", 8)
+    paths = sorted(folder.rglob("*.wav"))
+    lines = [
+        f"{path.relative_to(folder)},{path.parent.name},{'train' if i % 4 else 'test'}" for i, path in enumerate(paths)
+    ]
+    (folder / "all.csv").write_text("\n".join(["file,pitch,split", *lines]) + "\n")
+    assert "label: pitch" in init(folder / "all.csv")
+
+
 def test_a_cover_beside_recordings_does_not_make_them_pictures(tmp_path):
     concert(tmp_path / "words", 4)
     album(tmp_path / "words", 1)

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from septet.data.files import ENDINGS
+from septet.data.files import ENDINGS, SPLITS
 from septet.data.times import read_times
 from septet.errors import DataError
 
@@ -77,8 +77,17 @@ def look(name: str, values: Iterable[Any]) -> Column:
 def guess_label(columns: Mapping[str, Column], num_rows: int, *, exclude: Collection[str] = ()) -> Column | None:
     """Return the column that is most like a label: few different, short values; one with a label's name before others."""
     most = max(2, min(MOST_LABELS, num_rows // 2))
-    fit = [column for column in columns.values() if column.name not in exclude and _is_labels(column, most)]
+    fit = [
+        column
+        for column in columns.values()
+        if column.name not in exclude and _is_labels(column, most) and not names_splits(column)
+    ]
     return min([c for c in fit if is_named(c)] or fit, key=lambda c: (c.missing, c.num_distinct), default=None)
+
+
+def names_splits(column: Column) -> bool:
+    """Whether a column says which rows are those of train and which of test."""
+    return len(column.counts) > 1 and all(value.strip().lower() in SPLITS for value in column.counts)
 
 
 def names_files(column: Column) -> str | None:
