@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from septet.engine import compiled, kernels
+from septet.engine.ranks import here
 from septet.engine.recompute import recompute_layers
 
 if TYPE_CHECKING:
@@ -36,14 +37,16 @@ def _compile(setup: Setup) -> None:
 
 def _use_kernels(setup: Setup) -> None:
     train = setup.recipe.train
-    precision = train.precision or "fp32"
+    where = (setup.device, train.precision or "fp32")
+    divided = train.shard and here().world > 1
     if train.kernels is None:
-        told = kernels.worth(setup.flops_per_token * _tokens(setup), setup.device, precision)
+        told = kernels.worth(setup.flops_per_token * _tokens(setup), *where, divided=divided)
         setup.recipe = setup.recipe.filled({"train.kernels": told})
-    elif train.kernels and (finding := kernels.lacking(setup.device, precision)):
-        setup.findings.add(finding)
+    if not setup.recipe.train.kernels:
         return
-    if setup.recipe.train.kernels:
+    if why := kernels.unfit(*where, divided=divided):
+        setup.findings.add(kernels.unused(why))
+    else:
         kernels.install(setup.model, setup.clock)
 
 

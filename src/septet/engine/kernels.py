@@ -8,6 +8,7 @@ every pass that does not learn, computes as before.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache as once
 from typing import Any
 
 import torch
@@ -25,28 +26,76 @@ TILE = 32
 LONGEST = 512
 
 
-def worth(flops: float, device: torch.device, precision: str) -> tuple[bool, str]:
+def worth(flops: float, device: torch.device, precision: str, *, divided: bool = False) -> tuple[bool, str]:
     """Return whether the kernels are used in a run of so many operations, and why."""
-    if device.type != "cpu" or precision != "bf16":
-        return False, "they are of bf16 on a CPU"
-    if flops < REPAYS:
+    if device.type == "cpu" and precision == "bf16" and flops < REPAYS:
         return False, "the run is over before they are compiled"
-    if why := native.lacking():
+    if why := unfit(device, precision, divided=divided):
         return False, why
     return True, "fewer passes over memory, and AMX in attention"
 
 
-def lacking(device: torch.device, precision: str) -> Finding | None:
+def unfit(device: torch.device, precision: str, *, divided: bool = False) -> str:
+    """Return why the kernels cannot be used; empty where they can. They are compiled for it."""
+    if device.type != "cpu" or precision != "bf16":
+        return "they are of bf16 on a CPU"
+    if divided:
+        return "the model is divided (train.shard)"
+    return native.lacking() or ("" if _agree() else "as compiled here, they give other numbers than PyTorch")
+
+
+def unused(why: str) -> Finding:
     """Return what is told where a recipe asks for the kernels and they cannot be used."""
-    why = "they are of bf16 on a CPU" if device.type != "cpu" or precision != "bf16" else native.lacking()
-    if not why:
-        return None
     return Finding(
         "kernels-unused",
         "warning",
         f"train.kernels does nothing here: {why}.",
         "install a C++ compiler (g++), or train.kernels: false",
     )
+
+
+@once
+def _agree() -> bool:
+    """Whether the kernels give what PyTorch gives, for a few numbers: another compiler may have made something else of them."""
+    from septet.engine.attention import _Unpadded
+
+    draws = torch.Generator().manual_seed(0)
+    lengths = [37, 20, 7]
+    rows = torch.arange(3).repeat_interleave(torch.tensor(lengths))
+    places = torch.cat([torch.arange(length) for length in lengths])
+    clock = DropoutClock(0)
+    layout, site, place = Layout(lengths, rows, places), AttentionSite(clock), clock.place()
+    clock.set([1, 2, 3], 0)
+    words, rest = clock.words(37 * TILE, "cpu"), (layout, site, 0.2, 0.2, False)  # pyright: ignore[reportArgumentType]
+
+    def norm(x: torch.Tensor, beside: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return _Norm.apply(x, beside, rows, places, clock.keys_SB[place], words, 0.2, weight, bias, 1e-5)  # pyright: ignore[reportReturnType]
+
+    def plain_norm(x: torch.Tensor, beside: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        with clock.layout(layout):
+            dropped = clock.drop(x[None], place, 0.2)[0]
+        return nn.functional.layer_norm(dropped + beside, (TILE,), weight, bias)
+
+    pairs: list[tuple[Any, Any, list[tuple[int, ...]]]] = [
+        (_Linear.apply, nn.functional.linear, [(64, TILE), (64, TILE), (64,)]),
+        (_Gelu.apply, nn.functional.gelu, [(64, TILE)]),
+        (norm, plain_norm, [(64, TILE), (64, TILE), (TILE,), (TILE,)]),
+        (lambda *x: Attention.apply(*x, *rest), lambda *x: _Unpadded.apply(*x, *rest), [(64, 2, TILE)] * 3),
+    ]
+    for ours, torchs, shapes in pairs:
+        given = [torch.randn(shape, generator=draws).bfloat16() for shape in shapes]
+        found, exact = _with_gradients(ours, given), _with_gradients(torchs, [x.float() for x in given])
+        if any((a - b).norm() > 0.02 * b.norm() for a, b in zip(found, exact, strict=True)):
+            return False
+    return True
+
+
+def _with_gradients(function: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    with torch.enable_grad():
+        inputs = [x.clone().requires_grad_() for x in given]
+        out = function(*inputs)
+        out.backward(torch.linspace(-1, 1, out.numel()).bfloat16().view(out.shape).to(out.dtype))
+    return [out.detach().float(), *(x.grad.float() for x in inputs if x.grad is not None)]
 
 
 def install(model: nn.Module, clock: DropoutClock) -> int:
@@ -70,7 +119,12 @@ def install(model: nn.Module, clock: DropoutClock) -> int:
 
 
 def _of_linear(module: nn.Module) -> Callable[..., torch.Tensor] | None:
-    if type(module) is not nn.Linear or not module.weight.requires_grad or not _in_tiles(*module.weight.shape):
+    if (
+        type(module) is not nn.Linear
+        or not module.weight.requires_grad
+        or not module.weight.is_contiguous()
+        or not _in_tiles(*module.weight.shape)
+    ):
         return None
     plain = module.forward
 

@@ -189,7 +189,7 @@ def test_without_a_compiler(fresh):
     fresh.setattr(native, "cpu_flags", lambda: list(native.NEEDS))
     fresh.setattr(native.shutil, "which", lambda _name: None)
     assert native.lacking() == "no C++ compiler (g++) is installed"
-    finding = kernels.lacking(torch.device("cpu"), "bf16")
+    finding = kernels.unused(kernels.unfit(torch.device("cpu"), "bf16"))
     assert finding.slug == "kernels-unused" and "no C++ compiler (g++) is installed" in finding.message
     with pytest.raises(RuntimeError, match="no C"):
         native.call("septet_gelu", random(4), random(4), 4)
@@ -215,6 +215,26 @@ def test_it_is_compiled_once(fresh, tmp_path):
     assert native.lacking() == ""
 
 
+@needs_kernels
+def test_kernels_that_compute_something_else_are_not_used(monkeypatch):
+    assert kernels._agree()
+    call = native.call
+
+    def wrong(name, *arguments):
+        found = call(name, *arguments)
+        if name == "septet_attention_back":
+            arguments[-1].mul_(1.1)
+        return found
+
+    monkeypatch.setattr(native, "call", wrong)
+    kernels._agree.cache_clear()
+    try:
+        told = kernels.worth(1e15, torch.device("cpu"), "bf16")
+    finally:
+        kernels._agree.cache_clear()
+    assert told == (False, "as compiled here, they give other numbers than PyTorch")
+
+
 @pytest.mark.parametrize(
     "flops, device, precision, why",
     [
@@ -225,3 +245,7 @@ def test_it_is_compiled_once(fresh, tmp_path):
 )
 def test_where_they_are_not_used(flops, device, precision, why):
     assert kernels.worth(flops, torch.device(device), precision) == (False, why)
+
+
+def test_a_divided_model_keeps_to_pytorch():
+    assert kernels.unfit(torch.device("cpu"), "bf16", divided=True) == "the model is divided (train.shard)"

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from septet import cache
-from septet.engine.machine import cpu_flags
+from septet.engine.machine import cpu_flags, cpu_name
 
 NEEDS = ("avx512f", "avx512_bf16", "amx_bf16")
 # no rule of IEEE 754 is given up but for errno and traps, which nobody reads
@@ -95,7 +95,7 @@ def _built() -> Path:
     sources = sorted(here.glob("*.cpp"))
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout  # noqa: S603
     facts = [p.read_text() for p in sorted(here.glob("*.[ch]*"))]
-    facts += [version, *FLAGS, *cpu_flags(), torch.__version__]
+    facts += [version, *FLAGS, cpu_name(), *cpu_flags(), torch.__version__]
     name = f"kernels-{hashlib.blake2b(chr(0).join(facts).encode(), digest_size=10).hexdigest()}.so"
     kept = cache.folder("native") / name
     if kept.exists():
