@@ -1,8 +1,8 @@
 """Parts of a model that compute by our own kernels (`engine/native`) while they learn in bf16 on a CPU; what they compute stays the same.
 
-Replaced are, module by module and only where a probe gives the same: linear layers whose weights learn, GELU, and the block of BERT and its kin that adds
-dropout of a projection to a residual and norms the sum. Attention over rows laid end to end looks at `DropoutClock.native`. Everything else, and
-every pass that does not learn, computes as before.
+Replaced is, module by module and only where a probe gives the same, the block of BERT and its kin that adds dropout of a projection to a residual and
+norms the sum. Attention over rows laid end to end looks at `DropoutClock.native`, AdamW at what `hasten.py` says. Everything else, and every pass that
+does not learn, computes as before.
 """
 
 from __future__ import annotations
@@ -77,8 +77,6 @@ def _agree() -> bool:
         return nn.functional.layer_norm(dropped + beside, (TILE,), weight, bias)
 
     pairs: list[tuple[Any, Any, list[tuple[int, ...]]]] = [
-        (_Linear.apply, nn.functional.linear, [(64, TILE), (64, TILE), (64,)]),
-        (_Gelu.apply, nn.functional.gelu, [(64, TILE)]),
         (norm, plain_norm, [(64, TILE), (64, TILE), (TILE,), (TILE,)]),
         (lambda *x: Attention.apply(*x, *rest), lambda *x: _Unpadded.apply(*x, *rest), [(64, 2, TILE)] * 3),
     ]
@@ -111,44 +109,11 @@ def install(model: nn.Module, clock: DropoutClock) -> int:
     for module in model.modules():
         if id(module) in taken:
             continue
-        forward = _of_linear(module) or _of_gelu(module) or _of_norm(module, clock)
+        forward = _of_norm(module, clock)
         if forward is not None:
             module.forward = forward
             done += 1
     return done
-
-
-def _of_linear(module: nn.Module) -> Callable[..., torch.Tensor] | None:
-    if (
-        type(module) is not nn.Linear
-        or not module.weight.requires_grad
-        or not module.weight.is_contiguous()
-        or not _in_tiles(*module.weight.shape)
-    ):
-        return None
-    plain = module.forward
-
-    def forward(input: torch.Tensor) -> torch.Tensor:
-        if not _learns(module, input) or input[..., 0].numel() < TILE:
-            return plain(input)
-        return _Linear.apply(input, module.weight, module.bias)  # pyright: ignore[reportReturnType]
-
-    return forward
-
-
-def _of_gelu(module: nn.Module) -> Callable[..., torch.Tensor] | None:
-    exact = type(module).__name__ == "GELUActivation" or (isinstance(module, nn.GELU) and module.approximate == "none")
-    probe = torch.linspace(-4, 4, 9)
-    if not exact or not torch.allclose(module(probe), nn.functional.gelu(probe)):
-        return None
-    plain = module.forward
-
-    def forward(input: torch.Tensor) -> torch.Tensor:
-        if not _learns(module, input) or not input.is_contiguous():
-            return plain(input)
-        return _Gelu.apply(input)  # pyright: ignore[reportReturnType]
-
-    return forward
 
 
 def _of_norm(module: nn.Module, clock: DropoutClock) -> Callable[..., torch.Tensor] | None:
@@ -189,7 +154,7 @@ def _norms(module: nn.Module, dense: nn.Module, norm: nn.LayerNorm) -> bool:
     module.eval()
     try:
         with torch.no_grad():
-            found = module(probe, beside)
+            found = module.forward(probe, beside)  # without hooks: one may cut it to the first token
             return found.shape == beside.shape and torch.allclose(found, norm(dense(probe) + beside), atol=1e-5)
     except Exception:  # a block of another kind, which takes other things
         return False
@@ -212,46 +177,6 @@ def _places(clock: DropoutClock, x: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 def _learns(module: nn.Module, x: torch.Tensor) -> bool:
     return module.training and torch.is_grad_enabled() and x.dtype == torch.bfloat16 and x.device.type == "cpu"
-
-
-def _in_tiles(*sizes: int) -> bool:
-    return all(size % TILE == 0 for size in sizes)
-
-
-class _Linear(torch.autograd.Function):
-    """A linear layer: the bias within the product, and the gradient of its weight by our own."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.biased = bias is not None
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        g = grads[0].reshape(-1, weight.shape[0]).contiguous()
-        flat = x.reshape(-1, weight.shape[1]).contiguous()
-        dx = (g @ weight).view(x.shape) if ctx.needs_input_grad[0] else None
-        dw, db = torch.empty_like(weight), weight.new_empty(len(weight)) if ctx.biased else None
-        native.call("septet_weight_gradient", g, flat, dw, db, len(g), *weight.shape)
-        return dx, dw, db
-
-
-class _Gelu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(x)
-        out = torch.empty_like(x)
-        native.call("septet_gelu", x, out, x.numel())
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
-        (x,) = ctx.saved_tensors
-        out = torch.empty_like(x)
-        native.call("septet_gelu_back", grads[0].contiguous(), x, out, x.numel())
-        return out
 
 
 class _Norm(torch.autograd.Function):

@@ -1,10 +1,8 @@
 """Kernels of our own for bf16 on a CPU with AMX, compiled on the machine they run on.
 
 PyTorch goes many times through memory for what one pass can do: dropout with its residual and norm, attention within short rows of unequal length,
-GELU backwards, an optimiser's update. Each `*.cpp` beside this file says what it computes. They are compiled by the system's C++ compiler at the first use, into
+an optimiser's update. Each `*.cpp` beside this file says what it computes. They are compiled by the system's C++ compiler at the first use, into
 the user's cache, and loaded with ctypes. Without a compiler or the instructions nothing is lost but time.
-
-Shapes: N tokens of all rows, H numbers a token, O outputs, I inputs, B rows.
 """
 
 from __future__ import annotations
@@ -30,13 +28,10 @@ NEEDS = ("avx512f", "avx512_bf16", "amx_bf16")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-fPIC", "-fopenmp")
 LONGEST_S = 300
 
-# what each function takes: a tensor or None (t), a whole number (n, i), or a number (f)
+# what each function takes: a tensor (t), a whole number (n, i), or a number (f)
 _SIGNATURES = {
-    "septet_weight_gradient": "ttttnnn",
     "septet_attention": "ttttttffnnniitt",
     "septet_attention_back": "ttttttffnnniittttt",
-    "septet_gelu": "ttn",
-    "septet_gelu_back": "tttn",
     "septet_norm": "ttttttfttfnnttt",
     "septet_norm_back": "tttttttftttnntttt",
     "septet_square_sum": "tni",

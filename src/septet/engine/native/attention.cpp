@@ -1,5 +1,8 @@
 // Attention within rows laid end to end: q, k, v, out (N, heads, D), row b from starts[b] to starts[b + 1].
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "tiles.h"
 
 namespace {
@@ -177,6 +180,11 @@ void attend_back(const Attention& a, const bf16* grad, const float* logs, bf16* 
 }  // namespace
 
 extern "C" {
+
+// ask Linux for tiles, once a process; not 0 where it gives none
+int septet_begin() {
+    return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */);
+}
 
 void septet_attention(const bf16* q, const bf16* k, const bf16* v, const int64_t* starts, const int32_t* keys, const int32_t* words, float rate,
                       float scale, int64_t rows, int64_t heads, int64_t depth, int causal, int first_only, bf16* out, float* logs) {

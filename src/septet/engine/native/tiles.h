@@ -8,8 +8,8 @@
 
 namespace {
 
-// 16 outputs x 32 tokens a tile: pairs of tokens, rows to columns; memory is read in its order. What each output sums to is added to `sums`, if asked for.
-void pack_rows(const bf16* g, int64_t stride, int64_t tokens, int64_t from, int64_t to, bf16* into, float* sums = nullptr) {
+// 16 outputs x 32 tokens a tile: pairs of tokens, rows to columns; memory is read in its order.
+void pack_rows(const bf16* g, int64_t stride, int64_t tokens, int64_t from, int64_t to, bf16* into) {
     const __m256i zero = _mm256_setzero_si256();
     const int64_t tile = up(tokens, 32) * 16;
     for (int64_t n = 0; n < tokens; n += 32)
@@ -19,14 +19,6 @@ void pack_rows(const bf16* g, int64_t stride, int64_t tokens, int64_t from, int6
                 const bf16* at = g + (n + 2 * p) * stride + o;
                 r[p] = paired(n + 2 * p < tokens ? _mm256_loadu_si256((const __m256i*)at) : zero,
                               n + 2 * p + 1 < tokens ? _mm256_loadu_si256((const __m256i*)(at + stride)) : zero);
-            }
-            if (sums) {
-                __m512 sum = _mm512_loadu_ps(sums + o - from);
-                for (const __m512i& pair : r) {
-                    sum = _mm512_add_ps(sum, _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)));
-                    sum = _mm512_add_ps(sum, _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(0xFFFF0000))));
-                }
-                _mm512_storeu_ps(sums + o - from, sum);
             }
             transpose(r);
             bf16* to_tile = into + (o - from) / 16 * tile + n * 16;

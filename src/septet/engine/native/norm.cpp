@@ -1,46 +1,8 @@
-// Passes over activations: GELU with the error function (Abramowitz and Stegun 7.1.26, to 1.5e-7), and dropout with its residual and norm.
+// Dropout with its residual and norm: out = norm(drop(x) + beside); x, beside, out (N, H); place p of row r keeps column c by word p * H + c.
 
 #include "numbers.h"
 
-namespace {
-
-// the normal distribution below x, and its density
-inline __m512 normal(__m512 x, __m512& density) {
-    const __m512 e = exponential(_mm512_mul_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(-.5f)));
-    density = _mm512_mul_ps(e, _mm512_set1_ps(0.39894228f));
-    const __m512 one = _mm512_set1_ps(1.f), over = _mm512_fmadd_ps(_mm512_abs_ps(x), _mm512_set1_ps(0.3275911f * 0.70710678f), one);
-    __m512 t = _mm512_rcp14_ps(over);
-    t = _mm512_fmadd_ps(t, _mm512_fnmadd_ps(over, t, one), t);  // a step of Newton: 2^-14 becomes 2^-28
-    __m512 y = _mm512_set1_ps(1.061405429f);
-    for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) y = _mm512_fmadd_ps(y, t, _mm512_set1_ps(c));
-    const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(_mm512_mul_ps(y, t), e), _mm512_set1_ps(.5f));
-    return _mm512_mask_sub_ps(tail, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GE_OQ), one, tail);
-}
-
-}  // namespace
-
 extern "C" {
-
-void septet_gelu(const bf16* x, bf16* out, int64_t count) {
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += 16) {
-        const __mmask16 there = first(count - i);
-        __m512 density, a = read16(x + i, there);
-        write16(out + i, _mm512_mul_ps(a, normal(a, density)), there);
-    }
-}
-
-void septet_gelu_back(const bf16* grad, const bf16* x, bf16* out, int64_t count) {
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += 16) {
-        const __mmask16 there = first(count - i);
-        __m512 density, a = read16(x + i, there);
-        const __m512 below = normal(a, density);
-        write16(out + i, _mm512_mul_ps(read16(grad + i, there), _mm512_fmadd_ps(a, density, below)), there);
-    }
-}
-
-// out = norm(drop(x) + beside): x, beside, out (N, H); place p of row r keeps column c by word p * H + c
 
 void septet_norm(const bf16* x, const bf16* beside, const int64_t* rows, const int64_t* places, const int32_t* keys, const int32_t* words, float rate,
                  const bf16* weight, const bf16* bias, float eps, int64_t N, int64_t H, bf16* out, float* means, float* scales) {
