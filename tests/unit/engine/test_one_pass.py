@@ -151,17 +151,18 @@ def test_where_the_compiler_fails_it_computes_the_same_and_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("precision", "compiles", "compiler", "name", "kind"),
+    ("precision", "compiles", "compiler", "native", "name", "kind"),
     [
-        ("bf16", True, "", "adamw", OnePassAdamW),
-        ("bf16", False, "", "adamw", AdamW),
-        ("bf16", True, "none here", "adamw", AdamW),
-        ("fp32", True, "", "adamw", AdamW),
-        ("bf16", True, "", "muon", Muon),
+        ("bf16", True, "", False, "adamw", OnePassAdamW),
+        ("bf16", False, "none here", True, "adamw", OnePassAdamW),
+        ("bf16", False, "", False, "adamw", AdamW),
+        ("bf16", True, "none here", False, "adamw", AdamW),
+        ("fp32", True, "", True, "adamw", AdamW),
+        ("bf16", True, "", False, "muon", Muon),
     ],
 )
-def test_it_is_taken_where_masters_lie_apart_and_a_compiler_works(
-    monkeypatch, precision, compiles, compiler, name, kind
+def test_it_is_taken_where_masters_lie_apart_and_kernels_or_a_compiler_work(
+    monkeypatch, precision, compiles, compiler, native, name, kind
 ):
     monkeypatch.setattr(compiled, "no_compiler", lambda: compiler)
     monkeypatch.setattr("septet.engine.muon.hidden_matrices", lambda model: {"out.weight"})
@@ -172,6 +173,7 @@ def test_it_is_taken_where_masters_lie_apart_and_a_compiler_works(
         processor=None,
         method=SimpleNamespace(param_groups=lambda model, decay: GROUPS),
         model=Net(),
+        clock=SimpleNamespace(native=native),
         device=torch.device("cpu"),
     )
     assert type(Setup.optimizer(setup)) is kind
