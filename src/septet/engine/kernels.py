@@ -134,7 +134,7 @@ def _of_norm(module: nn.Module, clock: DropoutClock) -> Callable[..., torch.Tens
         keys = clock.keys_SB[drop.site]
         words = clock.words((int(places[2]) + 1) * width, input_tensor.device)
         x = dense(hidden_states)
-        if x.dtype != input_tensor.dtype:
+        if not x.dtype == input_tensor.dtype == norm.weight.dtype == norm.bias.dtype:
             return norm(drop(x) + input_tensor)
         rest = (*places[:2], keys, words, float(drop.p), norm.weight, norm.bias, norm.eps)
         return _Norm.apply(x, input_tensor, *rest)  # pyright: ignore[reportReturnType]

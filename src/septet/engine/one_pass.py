@@ -113,17 +113,11 @@ def _move(
     rounded.copy_(master)
 
 
-def _native_move(
-    master: torch.Tensor,
-    mean: torch.Tensor,
-    square: torch.Tensor,
-    grad: torch.Tensor,
-    rounded: torch.Tensor,
-    numbers: torch.Tensor,
-) -> None:
+def _native_move(*moved: torch.Tensor) -> None:
+    """What `_move` does, which says what it takes."""
+    master, mean, square, grad, rounded, numbers = moved
     if _in_one_piece(master, mean, square, grad, rounded) and rounded.dtype == torch.bfloat16:
-        wide = grad.dtype == torch.float32
-        native.call("septet_adamw", master, mean, square, grad, rounded, numbers, master.numel(), wide)
+        native.call("septet_adamw", *moved, master.numel(), grad.dtype == torch.float32)
     else:
         _move(master, mean, square, grad, rounded, numbers)
 

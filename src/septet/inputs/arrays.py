@@ -7,6 +7,7 @@ fit; those that were read are kept, up to half a gigabyte.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,10 @@ KEPT_BYTES = 512 << 20
 Arrays = dict[str, "np.ndarray"]  # what a model is called with, by name
 
 
-class Processor:
+class Processor(ABC):
     """What makes a model's arrays of files: a processor of transformers, and those files that were read.
 
-    A subclass has `read`, an address as what the library takes, and `of`, several of these as arrays whose first axis is them.
+    A subclass says what the library takes of an address, and what it makes of several.
     """
 
     def __init__(self, library: Any):
@@ -33,15 +34,17 @@ class Processor:
         self._kept: dict[str, Arrays] = {}
         self._room = KEPT_BYTES
 
+    @abstractmethod
     def read(self, address: str) -> Any:
-        raise NotImplementedError
+        """Return a file as the library takes it."""
 
+    @abstractmethod
     def of(self, values: list[Any]) -> Arrays:
-        raise NotImplementedError
+        """Return the arrays of files that were read, the first axis in their order."""
 
+    @abstractmethod
     def decides(self) -> dict[str, Any]:
         """Return the fields of a new model's config that follow from the shape of the arrays."""
-        raise NotImplementedError
 
     def __call__(self, addresses: Sequence[str]) -> Arrays:
         """Return the arrays of files, the first axis in the order of the addresses."""

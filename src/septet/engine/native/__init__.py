@@ -80,7 +80,7 @@ def _built() -> Path:
     """Return the library for these sources, this compiler and this processor, compiled if it is not kept.
 
     Raises:
-        OSError: there is no compiler, or no room.
+        OSError: there is no compiler, or the cache cannot be written.
         subprocess.SubprocessError: it fails.
     """
     compiler = shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("clang++")
@@ -95,12 +95,8 @@ def _built() -> Path:
     kept = cache.folder("native") / name
     if kept.exists():
         return kept
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        work = tempfile.mkdtemp(dir=kept.parent)
-    except OSError:  # a home that cannot be written
-        work = tempfile.mkdtemp()
-        kept = Path(tempfile.gettempdir()) / f"septet-{os.getpid()}-{name}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    work = tempfile.mkdtemp(dir=kept.parent)
     try:
         made = Path(work) / name
         command = [compiler, *FLAGS, "-shared", *map(str, sources), *_openmp(), "-o", str(made)]
