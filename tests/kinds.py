@@ -18,6 +18,10 @@ def augmented(folder: Path) -> dict[str, Any]:
     return source
 
 
+# where a unit lies at the edge of ReLU, rounding decides whether it learns, and two curves part
+SMOOTH = {"t5": {"feed_forward_proj": "gated-gelu"}}
+
+
 def texts(folder: Path, kind: str, **task: Any) -> dict[str, Any]:
     """Return a recipe that learns to answer."""
     rows = [
@@ -25,7 +29,7 @@ def texts(folder: Path, kind: str, **task: Any) -> dict[str, Any]:
         for i in range(46)
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    languages.folder(folder / kind, kind)
+    languages.folder(folder / kind, kind, **SMOOTH.get(kind, {}))
     return {
         "data": {"train": str(folder / "rows.jsonl")},
         "task": {"name": "generate", "prompt": "q", "answer": "a", **task},

@@ -53,8 +53,8 @@ def tokenizer(texts: list[str] = TEXTS) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
 
 
-def model(kind: str, *, dropout: float = 0.0, attention: str = "eager", seed: int = 0) -> Any:
-    """Return a tiny language model whose weights are large enough for differences to show."""
+def model(kind: str, *, dropout: float = 0.0, attention: str = "eager", seed: int = 0, **more: Any) -> Any:
+    """Return a tiny language model whose weights are large enough for differences to show; `more` is of its configuration."""
     import transformers
 
     sizes = {
@@ -66,7 +66,7 @@ def model(kind: str, *, dropout: float = 0.0, attention: str = "eager", seed: in
     }
     known = transformers.CONFIG_MAPPING[kind]
     own = known().to_dict()
-    given = {name: value for name, value in sizes.items() if name in own} | MORE.get(kind, {})
+    given = {name: value for name, value in sizes.items() if name in own} | MORE.get(kind, {}) | more
     config = known(vocab_size=320, pad_token_id=0, bos_token_id=1, eos_token_id=2, **given)
     for name, value in config.to_dict().items():
         if ("dropout" in name or "pdrop" in name) and isinstance(value, (int, float)):

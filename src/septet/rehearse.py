@@ -103,7 +103,7 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         "frozen_s": round(frozen_s, 1),
         "validation_s": round(validations * validation_s, 1),
         "saving_s": round(saves * saving_s, 1),
-        "finish_s": round(finish_s, 1),
+        "finish_s": round(finish_s, 3),
         "validation_each_s": round(validation_s, 3),
         "saving_each_s": round(saving_s, 3),
         "low_s": round(train_s * (1 - min(0.5, spread / 2)) + others - warm_s, 1),

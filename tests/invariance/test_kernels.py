@@ -30,7 +30,7 @@ KINDS = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}
 
 
 def wide(folder, kind):
-    """Write a checkpoint whose heads are 32 wide, as AMX wants them, with dropout everywhere."""
+    """Write a checkpoint whose heads are 32 wide, as the kernel wants them, with dropout everywhere."""
     model_folder(folder, kind, dropout=0.1)
     config = transformers.AutoConfig.from_pretrained(folder).to_dict() | {
         "hidden_size": 64,

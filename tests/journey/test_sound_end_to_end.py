@@ -192,7 +192,9 @@ def test_a_resumed_run_has_the_same_bytes(tmp_path, kind):
     source = recipe(tmp_path, {"train": "recordings"}, model, train={**train, "micro_batch": 1})
     journey.train(source, run=tmp_path / "runs" / "single")
     one, two = (_state(tmp_path / "runs" / name / "model") for name in ("whole", "single"))
-    assert max(float((one[n] - two[n]).norm() / one[n].norm().clamp(min=1e-3)) for n in one) < 1e-2
+    # the gradient of a key's bias is 0 but for rounding: it adds the same to all scores of a token
+    names = [name for name in one if not name.endswith(("key.bias", "k_proj.bias"))]
+    assert max(float((one[n] - two[n]).norm() / one[n].norm().clamp(min=1e-3)) for n in names) < 1e-3
 
 
 def _state(folder: Path):

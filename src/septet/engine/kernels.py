@@ -32,7 +32,7 @@ def worth(flops: float, device: torch.device, precision: str, *, divided: bool =
         return False, "the run is over before they are compiled"
     if why := unfit(device, precision, divided=divided):
         return False, why
-    return True, "fewer passes over memory, and AMX in attention"
+    return True, "fewer passes over memory, attention within rows included"
 
 
 def unfit(device: torch.device, precision: str, *, divided: bool = False) -> str:

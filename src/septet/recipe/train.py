@@ -162,7 +162,7 @@ class Train(Block):
     )
     kernels: bool | None = key(
         None,
-        "Compute attention within rows, dropout with its residual and norm, and AdamW by Septet's own kernels, compiled once by the system's C++ compiler; for bf16 on a CPU with AMX.",
+        "Compute attention within rows, dropout with its residual and norm, and AdamW by Septet's own kernels, compiled once by the system's C++ compiler; for bf16 on a CPU with AMX or the bf16 instructions of AVX-512.",
         why="derived: where they work and the run is longer than compiling them",
         change="no compiler may run",
         example=False,

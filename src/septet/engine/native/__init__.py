@@ -1,4 +1,4 @@
-"""Kernels of our own for bf16 on a CPU with AMX, compiled on the machine they run on.
+"""Kernels of our own for bf16 on a CPU with AMX or the bf16 instructions of AVX-512, compiled on the machine they run on.
 
 PyTorch goes many times through memory for what one pass can do: dropout with its residual and norm, attention within short rows of unequal length,
 an optimiser's update. Each `*.cpp` beside this file says what it computes. They are compiled by the system's C++ compiler at the first use, into
@@ -23,7 +23,7 @@ import torch
 from septet import cache
 from septet.engine.machine import cpu_flags, cpu_name
 
-NEEDS = ("avx512f", "avx512_bf16", "amx_bf16")
+NEEDS = ("avx512f", "avx512_bf16")
 # no rule of IEEE 754 is given up but for errno and traps, which nobody reads
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-fPIC", "-fopenmp")
 LONGEST_S = 300

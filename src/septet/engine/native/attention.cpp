@@ -1,35 +1,13 @@
 // Attention within rows laid end to end: q, k, v, out (N, heads, D), row b from starts[b] to starts[b + 1].
 
+#include "products.h"
+
+#ifdef __AMX_BF16__
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "tiles.h"
+#endif
 
 namespace {
-
-// A matrix of bf16 in tiles: numbers from row to row within a tile, from tile to tile down, and along.
-struct Rows {
-    const bf16* at;
-    int64_t row, down, along;
-    static Rows plain(const std::vector<bf16>& x, int64_t stride) { return {x.data(), stride, 16 * stride, 32}; }
-    static Rows packed(const std::vector<bf16>& x, int64_t width) { return {x.data(), 32, 16 * width, 512}; }
-};
-
-// c (M, N) = a (M, K) b, all multiples of a tile; b (K / 2, N) in pairs along K
-void multiply(Rows a, const std::vector<bf16>& b, int64_t stride_b, float* c, int64_t stride_c, int64_t M, int64_t N, int64_t K) {
-    WRITTEN;
-    for (int64_t n = 0; n < N; n += 16)
-        for (int64_t m = 0; m < M; m += 16) {
-            _tile_zero(0);
-            for (int64_t k = 0; k < K; k += 32) {
-                _tile_loadd(4, a.at + m / 16 * a.down + k / 32 * a.along, a.row * 2);
-                _tile_loadd(6, b.data() + (k / 2 * stride_b + n) * 2, stride_b * 4);
-                _tile_dpbf16ps(0, 4, 6);
-            }
-            _tile_stored(0, c + m * stride_c + n, stride_c * 4);
-        }
-    WRITTEN;
-}
 
 struct Attention {
     const bf16 *q, *k, *v;
@@ -183,7 +161,11 @@ extern "C" {
 
 // ask Linux for tiles, once a process; not 0 where it gives none
 int septet_begin() {
+#ifdef __AMX_BF16__
     return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */);
+#else
+    return 0;
+#endif
 }
 
 void septet_attention(const bf16* q, const bf16* k, const bf16* v, const int64_t* starts, const int32_t* keys, const int32_t* words, float rate,
@@ -192,7 +174,7 @@ void septet_attention(const bf16* q, const bf16* k, const bf16* v, const int64_t
 #pragma omp parallel
     {
         Head at;
-        const Tiles tiles;
+        [[maybe_unused]] const Tiles tiles;
 #pragma omp for schedule(dynamic, 4)
         for (int64_t i = 0; i < rows * heads; ++i) attend(a, i / heads, i % heads, out, logs, at);
     }
@@ -205,7 +187,7 @@ void septet_attention_back(const bf16* q, const bf16* k, const bf16* v, const in
 #pragma omp parallel
     {
         Head at;
-        const Tiles tiles;
+        [[maybe_unused]] const Tiles tiles;
 #pragma omp for schedule(dynamic, 4)
         for (int64_t i = 0; i < rows * heads; ++i)
             attend_back(a, grad, logs, dq, dk, dv, i / heads, i % heads, at);
