@@ -1,10 +1,12 @@
-"""What of a model is compiled, computed by our own kernels, or computed again, and what its optimiser is computed by."""
+"""What of a model is compiled, computed by our own kernels, or computed again, how it attends, and what its optimiser is computed by."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from septet.engine import compiled, kernels
+from septet.engine import attention_speed, compiled, kernels
+from septet.engine.attention import FUSED
+from septet.engine.device import DTYPES
 from septet.engine.ranks import here
 from septet.engine.recompute import recompute_layers
 
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def speed_up(setup: Setup) -> None:
-    """Compile what the recipe says, or what repays it, keep of the layers what it says, and let kernels compute what they can."""
+    """Compile what the recipe says, or what repays it, let kernels compute what they can, choose the attention, and keep of the layers what it says."""
     _compile(setup)
     _use_kernels(setup)
+    _attend(setup)
     if setup.recipe.train.activation_checkpointing:
         setup.findings.add(recompute_layers(setup.model, setup.clock))
 
@@ -48,6 +51,23 @@ def _use_kernels(setup: Setup) -> None:
         setup.findings.add(kernels.unused(why))
     else:
         kernels.install(setup.model, setup.clock)
+
+
+def _attend(setup: Setup) -> None:
+    """Fill in the attention that is faster for rows of these lengths, and let the model attend in this way."""
+    recipe = setup.recipe
+    if recipe.model.attention is not None:
+        return
+    facts = {
+        "dtype": DTYPES[recipe.train.precision or "fp32"],
+        "budget": recipe.train.token_budget or 1,
+        "laid": setup.unpadder is not None,
+        "native": setup.clock.native,
+    }
+    told = here().decide(lambda: attention_speed.choose(setup.model, [e.size for e in setup.train], **facts))
+    if told[0] == "sdpa":
+        setup.model.set_attn_implementation(FUSED)
+    setup.recipe = recipe.filled({"model.attention": told})
 
 
 def _tokens(setup: Setup) -> float:

@@ -17,8 +17,8 @@ import torch
 from septet import perceive, registry
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
-from septet.engine import attention_speed, dropout
 from septet.engine import device as devices
+from septet.engine import dropout
 from septet.engine import frozen as frozen_parts
 from septet.engine.attention import (
     ATTENTION,
@@ -164,7 +164,6 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         can_unpad = suits and ours and recipe.train.pad != "max_length"
         without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
         findings.add(*last_token.findings(loaded, processor, train))
-    recipe = _attending(recipe, model, [e.size for e in train], without_padding)
     recipe, known = perceive.settle_statistics(recipe, model, task, train, processor)
     findings.add(*known, *task.findings(model), *perceive.told(task, model, processor))
     setup = Setup(
@@ -191,18 +190,6 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     _cut_frozen(setup)
     speed_up(setup)
     return setup
-
-
-def _attending(recipe: Recipe, model: Any, lengths: list[int], without_padding: Unpadder | None) -> Recipe:
-    """Fill in the attention that is faster for rows of these lengths, and let a model attend in this way."""
-    if recipe.model.attention is not None:
-        return recipe
-    dtype, budget = devices.DTYPES[recipe.train.precision or "fp32"], recipe.train.token_budget or 1
-    laid = without_padding is not None
-    found, why = here().decide(lambda: attention_speed.choose(model, lengths, dtype=dtype, budget=budget, laid=laid))
-    if found == "sdpa":
-        model.set_attn_implementation(FUSED)
-    return recipe.filled({"model.attention": (found, why)})
 
 
 def _placed(recipe: Recipe, model: Any, device: torch.device, findings: Report) -> Recipe:
@@ -267,7 +254,7 @@ def build(
     """
     register_attention()
     head = next(iter(task.heads().values()))
-    # what is left open is chosen on the model (`_attending`)
+    # what is left open is chosen on the model (`hasten.py`)
     attention = recipe.model.attention or "eager"
     counted = ours and attention == "eager"
     # not yet tried on a GPU, whose fused attention has a form for rows laid end to end

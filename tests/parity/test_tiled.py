@@ -66,7 +66,9 @@ def test_the_same_as_the_whole(monkeypatch, kind, method, dtype, bound):
     whole, parts = ([of[name].float().flatten() for name in names] for of in (wanted, gradients))
     assert (torch.cat(parts) - torch.cat(whole)).norm() <= bound * torch.cat(whole).norm()
     for name, one, other in zip(names, whole, parts, strict=True):
-        assert (other - one).norm() <= 5 * bound * one.norm() + 1e-9, name  # of a few numbers, rounding is a larger share
+        assert (other - one).norm() <= 5 * bound * one.norm() + 1e-9, (
+            name
+        )  # of a few numbers, rounding is a larger share
 
 
 def test_a_bias_of_the_words(monkeypatch):

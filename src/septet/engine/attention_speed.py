@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from septet.engine.attention import attention, caps_scores, fused
+from septet.engine.dropout import AttentionSite, DropoutClock
 from septet.engine.measured import measured
 from septet.engine.unpad import Layout
 from septet.model.sizes import filled
@@ -30,7 +32,9 @@ TOKENS, LONGEST, SCORES = 1024, 2048, 1 << 22
 TURNS, ENOUGH_S = 5, 0.15
 
 
-def choose(model: Any, lengths: Sequence[int], *, dtype: torch.dtype, budget: int, laid: bool) -> tuple[str, str]:
+def choose(
+    model: Any, lengths: Sequence[int], *, dtype: torch.dtype, budget: int, laid: bool, native: bool = False
+) -> tuple[str, str]:
     """Return `eager` or `sdpa`, and why.
 
     Args:
@@ -39,6 +43,7 @@ def choose(model: Any, lengths: Sequence[int], *, dtype: torch.dtype, budget: in
         dtype: the model computes in it.
         budget: tokens of a micro-batch.
         laid: whether its rows are laid end to end.
+        native: whether our own kernels compute what they can, which is eager attention within short rows.
     """
     if _drops(model.config):
         return "eager", "it drops attention's probabilities by row, and fused attention cannot"
@@ -57,8 +62,9 @@ def choose(model: Any, lengths: Sequence[int], *, dtype: torch.dtype, budget: in
     causal = any(getattr(m, "is_causal", False) for m in model.modules() if hasattr(m, "_septet_site"))
     rows = typical(lengths, budget)
     heads = min(heads, max(torch.get_num_threads(), SCORES // sum(length**2 for length in rows)))
-    facts = {"rows": rows, "heads": heads, "depth": depth, "dtype": str(dtype), "causal": causal}
-    found = measured("attention", facts, lambda: times(rows, heads, depth, dtype=dtype, causal=causal), better=min)
+    facts = {"rows": rows, "heads": heads, "depth": depth, "dtype": str(dtype), "causal": causal, "native": native}
+    took = partial(times, rows, heads, depth, dtype=dtype, causal=causal, native=native)
+    found = measured("attention", facts, took, better=min)
     return faster(found.figures, f"{len(rows)} rows of {min(rows)} to {max(rows)} tokens, {heads} heads; {found.told}")
 
 
@@ -83,12 +89,15 @@ def typical(lengths: Sequence[int], budget: int) -> list[int]:
     return [min(LONGEST, filled(int(length), 4)) for length in middles]
 
 
-def times(rows: Sequence[int], heads: int, depth: int, *, dtype: torch.dtype, causal: bool) -> dict[str, float]:
+def times(
+    rows: Sequence[int], heads: int, depth: int, *, dtype: torch.dtype, causal: bool, native: bool = False
+) -> dict[str, float]:
     """Return the milliseconds that each attention takes, forward and backward, of this many heads over rows laid end to end; they take turns."""
     rows_N = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))
-    layout = Layout(list(rows), rows_N, torch.cat([torch.arange(length) for length in rows]))
-    site = SimpleNamespace(clock=SimpleNamespace(unpadded=layout, native=False), first_only=False)
-    module: Any = SimpleNamespace(training=True, is_causal=causal, _septet_site=site)
+    clock = DropoutClock(0)
+    module: Any = SimpleNamespace(training=True, is_causal=causal, _septet_site=AttentionSite(clock))
+    clock.native = native
+    clock.set(list(range(len(rows))), 0)
     draws = torch.Generator().manual_seed(0)
 
     def drawn() -> torch.Tensor:
@@ -99,13 +108,14 @@ def times(rows: Sequence[int], heads: int, depth: int, *, dtype: torch.dtype, ca
     found = {"eager": float("inf"), "sdpa": float("inf")}
     ways: dict[str, Any] = {"eager": attention, "sdpa": fused}
     began = time.perf_counter()
-    for turn in range(TURNS):
-        if turn > 1 and time.perf_counter() - began > ENOUGH_S:
-            break
-        for name, attend in ways.items():
-            start = time.perf_counter()
-            attend(module, q, k, v, None)[0].backward(given)
-            found[name] = min(found[name], 1000 * (time.perf_counter() - start))
+    with clock.layout(Layout(list(rows), rows_N, torch.cat([torch.arange(length) for length in rows]))):
+        for turn in range(TURNS):
+            if turn > 1 and time.perf_counter() - began > ENOUGH_S:
+                break
+            for name, attend in ways.items():
+                start = time.perf_counter()
+                attend(module, q, k, v, None)[0].backward(given)
+                found[name] = min(found[name], 1000 * (time.perf_counter() - start))
     return found
 
 

@@ -22,8 +22,8 @@ from septet.report import Finding
 # operations of a run that repay some seconds of compiling: a minute of a small encoder
 REPAYS = 2e12
 TILE = 32
-# rows longer than this are attended to by PyTorch: scores of a row are kept whole
-LONGEST = 512
+# longer rows, whole or causal, are attended to by PyTorch: a thread keeps all scores of a row of one head
+LONGEST, LONGEST_CAUSAL = 512, 1024
 
 
 def worth(flops: float, device: torch.device, precision: str, *, divided: bool = False) -> tuple[bool, str]:
@@ -214,10 +214,11 @@ class _Norm(torch.autograd.Function):
         return found[0], found[1], None, None, None, None, None, found[2], found[3], None
 
 
-def attends(query: torch.Tensor, layout: Layout) -> bool:
+def attends(query: torch.Tensor, layout: Layout, *, causal: bool) -> bool:
     """Whether attention over (N, heads, D) tokens laid end to end is computed by the kernel."""
+    longest = LONGEST_CAUSAL if causal else LONGEST
     plain = query.dtype == torch.bfloat16 and query.device.type == "cpu"
-    return plain and query.shape[-1] % TILE == 0 and max(layout.lengths) <= LONGEST
+    return plain and query.shape[-1] % TILE == 0 and max(layout.lengths) <= longest
 
 
 class Attention(torch.autograd.Function):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import languages
-from septet.engine import attention_speed, dropout
+from septet.engine import attention_speed, dropout, native
 from septet.engine.attention import ATTENTION, caps_scores, register_attention
 from septet.engine.attention_speed import choose, faster, times, typical
 
@@ -48,7 +48,11 @@ def test_it_is_measured_a_few_times_and_the_best_is_kept(told):
     found = [choose(model, [200, 300, 400], **ASKED)[0] for _ in range(5)]
     assert found == ["eager", "sdpa", "sdpa", "sdpa", "sdpa"]
     assert len(asked) == 3
-    assert asked[0] == ([320], 4, 8, {"dtype": torch.float32, "causal": True})
+    assert asked[0] == ([320], 4, 8, {"dtype": torch.float32, "causal": True, "native": False})
+    # with kernels of our own eager attention is another one, so it is timed anew
+    pairs.append((1.0, 7.0))
+    assert choose(model, [200, 300, 400], **ASKED, native=True)[0] == "eager"
+    assert asked[3][-1]["native"] is True
 
 
 def test_an_encoder_is_timed_as_one(told):
@@ -113,6 +117,15 @@ def test_both_are_timed(causal):
     found = times([7, 7, 9], 2, 8, dtype=torch.bfloat16, causal=causal)
     assert set(found) == {"eager", "sdpa"} and all(0 < value < 60_000 for value in found.values())
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.skipif(bool(native.lacking()), reason=f"no kernels: {native.lacking()}")
+@pytest.mark.parametrize("by_kernel", [False, True])
+def test_the_eager_one_that_is_timed_is_the_runs(monkeypatch, by_kernel):
+    called, call = [], native.call
+    monkeypatch.setattr(native, "call", lambda name, *given: called.append(name) or call(name, *given))
+    times([7, 9], 2, 32, dtype=torch.bfloat16, causal=True, native=by_kernel)
+    assert set(called) == ({"septet_attention", "septet_attention_back"} if by_kernel else set())
 
 
 def test_scores_that_are_capped():

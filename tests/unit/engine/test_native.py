@@ -57,7 +57,7 @@ def layout_of(lengths, filling):
 @pytest.mark.parametrize("kind", ["whole", "causal", "first"])
 @pytest.mark.parametrize("depth", [32, 64])
 def test_attention(rate, kind, depth):
-    lengths, heads = (61, 48, 33, 32, 17, 16, 2, 1), 3
+    lengths, heads = (150, 97, 64, 61, 48, 33, 32, 17, 16, 2, 1), 3
     layout, clock = layout_of(lengths, 6), DropoutClock(1)
     site = AttentionSite(clock)
     site.first_only = kind == "first"
@@ -123,6 +123,15 @@ def test_dropout_residual_and_norm(rate, laid):
         near(*each)
 
 
+@pytest.mark.parametrize(("causal", "longest"), [(False, 512), (True, 1024)])
+def test_longer_rows_are_left_to_pytorch(causal, longest):
+    query = random(4, 2, 32)
+    assert kernels.attends(query, layout_of((longest, 3), 0), causal=causal)
+    assert not kernels.attends(query, layout_of((longest + 1, 3), 0), causal=causal)
+    assert not kernels.attends(query.float(), layout_of((3,), 0), causal=causal)
+    assert not kernels.attends(random(4, 2, 24), layout_of((3,), 0), causal=causal)
+
+
 @needs_kernels
 def test_what_is_no_number_stays_none():
     x = random(64, 64)
@@ -174,7 +183,9 @@ def test_a_compiler_that_fails(fresh, tmp_path):
     assert not list((tmp_path / "native").iterdir())
 
 
-@pytest.mark.parametrize("processor, tiles", [("sapphirerapids", True), ("cooperlake", False)], ids=["amx", "avx512-bf16"])
+@pytest.mark.parametrize(
+    "processor, tiles", [("sapphirerapids", True), ("cooperlake", False)], ids=["amx", "avx512-bf16"]
+)
 def test_it_compiles_for_either_processor(processor, tiles):
     """Also for the one that the tests do not run on; a compiler that does not know it is told of."""
     compiler = shutil.which("g++")

@@ -9,6 +9,9 @@
 
 namespace {
 
+// queries or keys that are multiplied together: a causal row's queries see no more keys than come before their block's end
+constexpr int64_t BLOCK = 64;
+
 struct Attention {
     const bf16 *q, *k, *v;
     const int64_t* starts;
@@ -57,6 +60,35 @@ void rows_of(const bf16* x, int64_t stride, int64_t tokens, int64_t depth, int64
     std::memset(into.data() + tokens * depth, 0, (width - tokens) * depth * 2);
 }
 
+// scores (queries, W) of what each block of queries may see
+void score(const Attention& a, const std::vector<bf16>& of, const std::vector<bf16>& with, std::vector<float>& into, const Head& at) {
+    const int64_t queries = up(at.queries, 16), tokens = up(at.T, 16), step = a.causal ? BLOCK : queries;
+    for (int64_t i = 0; i < queries; i += step) {
+        const int64_t end = std::min(queries, i + step), seen = a.causal ? std::min(end, tokens) : tokens;
+        multiply(Rows::plain(of, at.D).from(i), with.data(), at.W, into.data() + i * at.W, at.W, end - i, seen, at.D);
+    }
+}
+
+// sums (queries, D) over the keys that each block of queries may see; with (W / 2, D) in pairs
+void sum_keys(const Attention& a, const std::vector<bf16>& of, const std::vector<bf16>& with, Head& at) {
+    const int64_t queries = up(at.queries, 16), step = a.causal ? BLOCK : queries;
+    for (int64_t i = 0; i < queries; i += step) {
+        const int64_t end = std::min(queries, i + step), seen = a.causal ? std::min(up(end, 32), at.W) : at.W;
+        multiply(Rows::plain(of, at.W).from(i), with.data(), at.D, at.sums.data() + i * at.D, at.D, end - i, at.D, seen);
+    }
+}
+
+// sums (T, D) over the queries that may see each block of keys; of (Q, W), with (Q / 2, D) in pairs
+void sum_queries(const Attention& a, const std::vector<bf16>& of, const std::vector<bf16>& with, Head& at) {
+    const int64_t tokens = up(at.T, 16), step = a.causal ? BLOCK : tokens;
+    pack_rows(of.data(), at.W, at.queries, 0, at.W, at.back.data());
+    for (int64_t j = 0; j < tokens; j += step) {
+        const int64_t first_one = a.causal ? std::min(j, at.Q - 32) : 0;
+        multiply(Rows::packed(at.back, at.Q).from(j, first_one), with.data() + first_one * at.D, at.D, at.sums.data() + j * at.D, at.D,
+                 std::min(step, tokens - j), at.D, at.Q - first_one);
+    }
+}
+
 void write_rows(const float* sums, int64_t count, int64_t depth, float factor, int64_t stride, bf16* into) {
     for (int64_t i = 0; i < count; ++i)
         for (int64_t d = 0; d < depth; d += 16)
@@ -64,7 +96,7 @@ void write_rows(const float* sums, int64_t count, int64_t depth, float factor, i
 }
 
 // scores to probabilities, in place; returns what gives them again: log of the sum, and the largest score, together
-inline float softmax(float* s, int64_t seen, int64_t width, float scale) {
+inline float softmax(float* s, int64_t seen, float scale) {
     const __m512 by = _mm512_set1_ps(scale);
     __m512 top = _mm512_set1_ps(-INFINITY);
     for (int64_t j = 0; j < seen; j += 16) {
@@ -73,7 +105,7 @@ inline float softmax(float* s, int64_t seen, int64_t width, float scale) {
     }
     const float most = _mm512_reduce_max_ps(top);
     __m512 sum = _mm512_setzero_ps();
-    for (int64_t j = 0; j < width; j += 16) {
+    for (int64_t j = 0; j < seen; j += 16) {
         const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(s + j), by, _mm512_set1_ps(most));
         const __m512 e = _mm512_maskz_mov_ps(first(seen - j), exponential(x));
         sum = _mm512_add_ps(sum, e);
@@ -81,7 +113,7 @@ inline float softmax(float* s, int64_t seen, int64_t width, float scale) {
     }
     const float all = _mm512_reduce_add_ps(sum);
     const __m512 share = _mm512_set1_ps(1.f / all);
-    for (int64_t j = 0; j < width; j += 16) _mm512_storeu_ps(s + j, _mm512_mul_ps(_mm512_loadu_ps(s + j), share));
+    for (int64_t j = 0; j < seen; j += 16) _mm512_storeu_ps(s + j, _mm512_mul_ps(_mm512_loadu_ps(s + j), share));
     return most + std::log(all);
 }
 
@@ -94,41 +126,40 @@ void begin(const Attention& a, int64_t row, Head& at) {
 void attend(const Attention& a, int64_t row, int64_t head, bf16* out, float* logs, Head& at) {
     begin(a, row, at);
     const int64_t start = a.starts[row], step = a.heads * a.depth, place = start * step + head * a.depth, W = at.W;
-    const int64_t tokens = up(at.T, 16);
     rows_of(a.q + place, step, at.queries, at.D, at.Q, at.q);
     pairs_of_depth(a.k + place, step, at.T, at.D, W, at.k);
     pairs_of_tokens(a.v + place, step, at.T, at.D, W, at.v);
-    multiply(Rows::plain(at.q, at.D), at.k, W, at.scores.data(), W, up(at.queries, 16), tokens, at.D);
+    score(a, at.q, at.k, at.scores, at);
     for (int64_t i = 0; i < at.queries; ++i) {
         float* s = at.scores.data() + i * W;
-        logs[(start + i) * a.heads + head] = softmax(s, a.causal ? i + 1 : at.T, tokens, a.scale);
-        for (int64_t j = 0; j < tokens; j += 16) {
+        const int64_t seen = a.causal ? i + 1 : at.T;
+        logs[(start + i) * a.heads + head] = softmax(s, seen, a.scale);
+        for (int64_t j = 0; j < seen; j += 16) {
             const __mmask16 kept = a.drop.rate > 0 ? a.drop.kept_pair(head, i, j, a.keys[row]) : 0xFFFF;
             write16(at.p.data() + i * W + j, _mm512_maskz_mov_ps(kept, _mm512_loadu_ps(s + j)));
         }
     }
-    multiply(Rows::plain(at.p, W), at.v, at.D, at.sums.data(), at.D, up(at.queries, 16), at.D, W);
+    sum_keys(a, at.p, at.v, at);
     write_rows(at.sums.data(), at.queries, at.D, 1.f / (1.f - a.drop.rate), step, out + place);
 }
 
 void attend_back(const Attention& a, const bf16* grad, const float* logs, bf16* dq, bf16* dk, bf16* dv, int64_t row, int64_t head, Head& at) {
     begin(a, row, at);
     const int64_t start = a.starts[row], step = a.heads * a.depth, place = start * step + head * a.depth, W = at.W;
-    const int64_t tokens = up(at.T, 16), queries = up(at.queries, 16);
     const float more = 1.f / (1.f - a.drop.rate);
     at.given.resize(at.Q * W), at.ds.assign(at.Q * W, 0), at.back.resize(at.Q * W);
     rows_of(a.q + place, step, at.queries, at.D, at.Q, at.q);
     pairs_of_depth(a.k + place, step, at.T, at.D, W, at.k);
-    multiply(Rows::plain(at.q, at.D), at.k, W, at.scores.data(), W, queries, tokens, at.D);
+    score(a, at.q, at.k, at.scores, at);
     rows_of(grad + place, step, at.queries, at.D, at.Q, at.grad);
     pairs_of_depth(a.v + place, step, at.T, at.D, W, at.v);
-    multiply(Rows::plain(at.grad, at.D), at.v, W, at.given.data(), W, queries, tokens, at.D);
+    score(a, at.grad, at.v, at.given, at);
     for (int64_t i = 0; i < at.queries; ++i) {
         float *s = at.scores.data() + i * W, *given = at.given.data() + i * W;
         const int64_t seen = a.causal ? i + 1 : at.T;
         const __m512 less = _mm512_set1_ps(logs[(start + i) * a.heads + head]);
         __m512 sum = _mm512_setzero_ps();
-        for (int64_t j = 0; j < tokens; j += 16) {
+        for (int64_t j = 0; j < seen; j += 16) {
             const __mmask16 there = first(seen - j), kept = a.drop.rate > 0 ? a.drop.kept_pair(head, i, j, a.keys[row]) : 0xFFFF;
             const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(s + j), _mm512_set1_ps(a.scale), less);
             const __m512 p = _mm512_maskz_mov_ps(there, exponential(x));
@@ -138,20 +169,18 @@ void attend_back(const Attention& a, const bf16* grad, const float* logs, bf16* 
             write16(at.p.data() + i * W + j, _mm512_maskz_mov_ps(kept, p));
         }
         const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum));
-        for (int64_t j = 0; j < tokens; j += 16)
+        for (int64_t j = 0; j < seen; j += 16)
             write16(at.ds.data() + i * W + j, _mm512_mul_ps(_mm512_loadu_ps(s + j), _mm512_sub_ps(_mm512_loadu_ps(given + j), mean)));
     }
     pairs_of_tokens(a.k + place, step, at.T, at.D, W, at.k);
-    multiply(Rows::plain(at.ds, W), at.k, at.D, at.sums.data(), at.D, queries, at.D, W);
+    sum_keys(a, at.ds, at.k, at);
     write_rows(at.sums.data(), at.queries, at.D, a.scale, step, dq + place);
     // of each key: queries are what is summed over
     pairs_of_tokens(grad + place, step, at.queries, at.D, at.Q, at.v);
-    pack_rows(at.p.data(), W, at.queries, 0, W, at.back.data());
-    multiply(Rows::packed(at.back, at.Q), at.v, at.D, at.sums.data(), at.D, tokens, at.D, at.Q);
+    sum_queries(a, at.p, at.v, at);
     write_rows(at.sums.data(), at.T, at.D, more, step, dv + place);
     pairs_of_tokens(a.q + place, step, at.queries, at.D, at.Q, at.v);
-    pack_rows(at.ds.data(), W, at.queries, 0, W, at.back.data());
-    multiply(Rows::packed(at.back, at.Q), at.v, at.D, at.sums.data(), at.D, tokens, at.D, at.Q);
+    sum_queries(a, at.ds, at.v, at);
     write_rows(at.sums.data(), at.T, at.D, a.scale, step, dk + place);
 }
 

@@ -11,6 +11,8 @@ struct Rows {
     int64_t row, down, along;
     static Rows plain(const std::vector<bf16>& x, int64_t stride) { return {x.data(), stride, 16 * stride, 32}; }
     static Rows packed(const std::vector<bf16>& x, int64_t width) { return {x.data(), 32, 16 * width, 512}; }
+    // from a row on that is a multiple of 16, and from a number of each row on that is one of 32
+    Rows from(int64_t m, int64_t k = 0) const { return {at + m / 16 * down + k / 32 * along, row, down, along}; }
 };
 
 // 16 outputs x 32 tokens a tile: pairs of tokens, rows to columns; memory is read in its order.
@@ -37,14 +39,14 @@ void pack_rows(const bf16* g, int64_t stride, int64_t tokens, int64_t from, int6
 #define WRITTEN __asm__ volatile("" ::: "memory")
 
 // c (M, N) = a (M, K) b, all multiples of a tile; b (K / 2, N) in pairs along K
-void multiply(Rows a, const std::vector<bf16>& b, int64_t stride_b, float* c, int64_t stride_c, int64_t M, int64_t N, int64_t K) {
+void multiply(Rows a, const bf16* b, int64_t stride_b, float* c, int64_t stride_c, int64_t M, int64_t N, int64_t K) {
     WRITTEN;
     for (int64_t n = 0; n < N; n += 16)
         for (int64_t m = 0; m < M; m += 16) {
             _tile_zero(0);
             for (int64_t k = 0; k < K; k += 32) {
                 _tile_loadd(4, a.at + m / 16 * a.down + k / 32 * a.along, a.row * 2);
-                _tile_loadd(6, b.data() + (k / 2 * stride_b + n) * 2, stride_b * 4);
+                _tile_loadd(6, b + (k / 2 * stride_b + n) * 2, stride_b * 4);
                 _tile_dpbf16ps(0, 4, 6);
             }
             _tile_stored(0, c + m * stride_c + n, stride_c * 4);
@@ -98,11 +100,11 @@ void multiply_part(Rows a, int64_t m, const bf16* b, int64_t stride_b, float* c,
 }
 
 // c (M, N) = a (M, K) b, all multiples of 16, K of 32; b (K / 2, N) in pairs along K
-void multiply(Rows a, const std::vector<bf16>& b, int64_t stride_b, float* c, int64_t stride_c, int64_t M, int64_t N, int64_t K) {
+void multiply(Rows a, const bf16* b, int64_t stride_b, float* c, int64_t stride_c, int64_t M, int64_t N, int64_t K) {
     for (int64_t n = 0; n < N;) {
         const bool two = N - n >= 32;
         for (int64_t m = 0; m < M; m += 8)
-            (two ? multiply_part<2> : multiply_part<1>)(a, m, b.data() + n * 2, stride_b, c + n, stride_c, K);
+            (two ? multiply_part<2> : multiply_part<1>)(a, m, b + n * 2, stride_b, c + n, stride_c, K);
         n += two ? 32 : 16;
     }
 }
