@@ -55,7 +55,9 @@ def timing_table(costs: dict[str, Any], timing: dict[str, Any]) -> str:
     if timing["ceiling_gflops"]:
         lines.append(
             f"products    {timing['flops_per_step'] / 1e9:,.1f} GFLOP an update, {timing['reached_gflops']:,.0f} of {timing['ceiling_gflops']:,.0f} GFLOP/s: "
-            f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at the model's own sizes"
+            f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at its layers' own sizes"
         )
+    elif timing["flops_per_step"] is None:
+        lines.append("products    not counted: in compiled layers their sizes cannot be seen")
     lines.append(f"speed       {timing['tokens_per_s']:,.0f} tokens/s, {costs['padding_share']:.1%} padding")
     return "\n".join(lines)

@@ -6,16 +6,15 @@
     breakdown.facts()
 
 Parts are timed at every update, by the timer. Operators are traced over a few updates only, because tracing is slow: the update before them is looked at
-for the sizes of its matrix products, and all of these are left out of the times by part. The ceiling is then measured for these sizes: the three
-products of each linear layer, forward, for the gradient of its input and for its own. What is not counted as a product: attention's.
+for the sizes of its layers' products (`layer_products.py`), and all of these are left out of the times by part. The ceiling is then measured for these
+sizes. Where layers are compiled their sizes cannot be seen: products are not counted then, and no share is told.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,19 +22,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from septet.engine.device import DTYPES
 from septet.engine.dropout import RowDropout
+from septet.engine.layer_products import Size, measured, watch
 from septet.engine.loop import Step
 from septet.engine.timing import STEP_PARTS, Timer
 
 # updates that warm up before the window, and updates that are traced
 WARM_STEPS, TRACED_STEPS = 5, 3
-# sizes that are measured, and the seconds for all of them
-MOST_SIZES, MEASURE_S = 24, 3.0
 DROPOUT = "septet::dropout"
 # what an operator's time counts as, by the end of its name; the first that fits
 GROUPS = {
     "matrix products": ("::mm", "::addmm", "::linear", "::matmul", "_linear", "_addmm_activation", "linear_pointwise"),
+    "convolutions": ("convolution", "::conv1d", "::conv2d", "::conv3d", "conv2d_forward", "_conv_depthwise2d"),
     "loss": ("log_softmax", "_log_softmax_backward_data", "nll_loss", "nll_loss_forward", "cross_entropy"),
     "attention": ("bmm", "softmax", "_softmax_backward_data", "attention", "_for_cpu"),
     "norms and activations": ("norm", "gelu", "silu", "relu", "tanh", "sigmoid", "rsqrt", "::mean", "::pow"),
@@ -69,7 +67,7 @@ class Breakdown:
         timer: told of the parts of each update.
         updates: still to come.
         precision: that the model computes in.
-        compiled: whether layers are compiled; sizes cannot be seen in them, and count as those of a whole micro-batch.
+        compiled: whether layers are compiled.
     """
 
     def __init__(self, model: Any, timer: Timer, *, updates: int, precision: str, compiled: bool = False):
@@ -84,7 +82,7 @@ class Breakdown:
         self.operators: list[dict[str, Any]] = []
         self._steps: list[dict[str, float]] = []
         self._before: dict[str, float] = {}
-        self._sizes: Counter[tuple[int, int, int, int]] = Counter()
+        self._sizes: Counter[Size] = Counter()
         self._hooks: list[Any] = []
         self._profiler: Any = None
         self._seen = 0
@@ -127,7 +125,7 @@ class Breakdown:
         """
         self.close()
         step_s = float(np.mean([each["seconds"] for each in self._steps])) if self._steps else step_s
-        products, flops, ideal_s = self._products()
+        products, flops, ideal_s = measured(self._sizes, self.device, self.precision)
         return {
             "format": 1,
             "device": self.device.type,
@@ -139,10 +137,10 @@ class Breakdown:
             "operators": self.operators,
             "precision": self.precision,
             "products": products,
-            "flops_per_step": round(flops),
+            "flops_per_step": None if self.compiled else round(flops),
             "ceiling_gflops": round(flops / ideal_s / 1e9, 1) if ideal_s else None,
-            "reached_gflops": round(flops / step_s / 1e9, 1),
-            "ceiling_share": round(ideal_s / step_s, 4),
+            "reached_gflops": None if self.compiled else round(flops / step_s / 1e9, 1),
+            "ceiling_share": None if self.compiled else round(ideal_s / step_s, 4),
             "tokens_per_s": tokens_per_s,
         }
 
@@ -161,17 +159,8 @@ class Breakdown:
         }
 
     def _watch_sizes(self) -> None:
-        if self.compiled:
-            return
-
-        def see(module: Any, args: tuple[Any, ...], _output: Any) -> None:
-            x, weight = args[0], module.weight
-            if torch.is_grad_enabled():
-                n_out = weight.shape[0] if isinstance(module, nn.Linear) else weight.shape[1]
-                times = 1 + int(x.requires_grad) + int(weight.requires_grad)
-                self._sizes[x.numel() // x.shape[-1], x.shape[-1], n_out, times] += 1
-
-        self._hooks = [m.register_forward_hook(see) for m in linear_layers(self.model)]
+        if not self.compiled:
+            self._hooks = watch(self.model, self._sizes)
 
     def _unwatch(self) -> None:
         while self._hooks:
@@ -197,79 +186,6 @@ class Breakdown:
                 self._profiler.events(), seconds, len(self.window), cuda=self.device.type == "cuda"
             )
         self._profiler = None
-
-    def _products(self) -> tuple[list[dict[str, Any]], float, float]:
-        """Return the sizes of an update's products with their measured rates, the operations of an update and the seconds they need."""
-        found: dict[tuple[int, ...], list[float]] = {}
-        for (rows, n_in, n_out, times), calls in self._sizes.items():
-            kind = found.setdefault((n_in, n_out, times, round(2 * math.log2(max(1, rows)))), [0, 0])
-            kind[0] += calls
-            kind[1] += calls * rows
-        weighed = sorted(
-            (
-                (2.0 * rows * n_in * n_out * times, calls, rows / calls, n_in, n_out, times)
-                for (n_in, n_out, times, _), (calls, rows) in found.items()
-            ),
-            reverse=True,
-        )
-        products, ideal_s = [], 0.0
-        each_s = MEASURE_S / max(1, min(MOST_SIZES, len(weighed)))
-        for flops, calls, rows, n_in, n_out, times in weighed[:MOST_SIZES]:
-            rate = product_rate(self.device, self.precision, (max(1, round(rows)), n_in, n_out), times, seconds=each_s)
-            ideal_s += flops / rate
-            products.append(
-                {
-                    "rows": round(rows),
-                    "in": n_in,
-                    "out": n_out,
-                    "products": times,
-                    "calls": int(calls),
-                    "gflops": round(rate / 1e9, 1),
-                }
-            )
-        measured = sum(each[0] for each in weighed[:MOST_SIZES])
-        whole = sum(each[0] for each in weighed)
-        return products, whole, ideal_s * whole / measured if measured else 0.0
-
-
-def linear_layers(model: Any) -> list[Any]:
-    """Return the layers whose forward pass is a matrix product: PyTorch's, and GPT-2's, which keep their weights the other way round."""
-    from transformers.pytorch_utils import Conv1D
-
-    return [m for m in model.modules() if isinstance(m, (nn.Linear, Conv1D))]
-
-
-def product_rate(
-    device: torch.device, precision: str, size: tuple[int, int, int], times: int, *, seconds: float
-) -> float:
-    """Return the best operations a second of a linear layer's products.
-
-    Args:
-        size: rows, width of the input, width of the output.
-        times: 1 for the forward product, 2 with the gradient of the input or of the weights, 3 with both.
-        seconds: to try for.
-    """
-    rows, n_in, n_out = size
-    numbers = torch.Generator().manual_seed(0)  # the global stream belongs to the run
-
-    def drawn(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=numbers).to(device, DTYPES[precision])
-
-    x, w, dy = drawn(rows, n_in), drawn(n_out, n_in), drawn(rows, n_out)
-    work: list[Callable[[], Any]] = [lambda: nn.functional.linear(x, w), lambda: dy @ w, lambda: dy.t() @ x][:times]
-    best, until = float("inf"), time.perf_counter() + seconds
-    with torch.inference_mode():
-        for turn in range(1000):
-            began = time.perf_counter()
-            for product in work:
-                product()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            now = time.perf_counter()
-            best = min(best, now - began) if turn else best
-            if turn > 1 and now > until:
-                break
-    return 2.0 * rows * n_in * n_out * times / best
 
 
 def by_group(events: Sequence[Any], seconds: float, steps: int, *, cuda: bool = False) -> list[dict[str, Any]]:

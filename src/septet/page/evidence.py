@@ -211,7 +211,7 @@ def _time(parts: dict[str, float], timing: dict[str, Any] | None) -> Html:
     if timing and timing["ceiling_gflops"]:
         told = (
             f"{timing['flops_per_step'] / 1e9:,.1f} GFLOP an update, {timing['reached_gflops']:,.0f} of {timing['ceiling_gflops']:,.0f} GFLOP/s: "
-            f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at the model's own sizes."
+            f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at its layers' own sizes."
         )
         shown.append(tag("p", told, class_="muted"))
     return tag("div", shown)

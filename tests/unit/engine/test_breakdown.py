@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+import album
 import small
 from septet import journey
 from septet.engine.breakdown import OUTSIDE, REST, TRACED_STEPS, WARM_STEPS, Breakdown, by_group, group_of
 from septet.engine.loop import Step
 from septet.engine.timing import STEP_PARTS, Timer
+from septet.timetable import timing_table
 
 
 def event(name, above=None, us=10.0):
@@ -141,3 +143,26 @@ def test_a_profiled_run_learns_the_same_bytes(tmp_path, method):
     assert "where the time went" in profiled.text() and "matrix products" in profiled.text()
     assert not (plain.run.path / "timing.json").exists()
     assert "timing" not in plain.to_json() and "where the time went" not in plain.text()
+
+
+def test_compiled_layers_are_said_not_to_be_counted():
+    model = Pair()
+    breakdown = Breakdown(model, Timer(), updates=20, precision="fp32", compiled=True)
+    steps(breakdown, model, 20)
+    facts = breakdown.facts(tokens_per_s=1.0, step_s=0.01)
+    assert facts["products"] == []
+    assert {facts[name] for name in ("flops_per_step", "reached_gflops", "ceiling_gflops", "ceiling_share")} == {None}
+    costs = {"stage_s": 1.0, "parts_s": {"forward": 0.5}, "padding_share": 0.0}
+    assert "not counted: in compiled layers" in timing_table(costs, facts)
+
+
+def test_a_network_of_convolutions_reaches_a_share_of_what_its_convolutions_allow(tmp_path):
+    album.album(tmp_path / "pictures", 20)
+    album.model_folder(tmp_path / "resnet", "resnet")
+    train = {"epochs": 4, "batch": 16, "precision": "fp32", "threads": 1, "device": "cpu"}
+    source = album.recipe(tmp_path, {"train": "pictures"}, "resnet", train=train)
+    done = journey.train(source, run=tmp_path / "run", profile=True)
+    assert done.timing["flops_per_step"] > 0 and done.timing["ceiling_share"] > 0
+    assert any(each.get("kernel") == [3, 3] for each in done.timing["products"])
+    assert "convolutions" in {each["name"] for each in done.timing["operators"]}
+    assert "GFLOP an update" in done.text()
