@@ -15,8 +15,9 @@ import torch
 
 import septet.train as septet_train
 import small
+from saving import save
 from septet import durable
-from septet.engine.state import TrainState, load_latest, save
+from septet.engine.state import TrainState, load_latest
 from septet.errors import DiskFull, ResourceError, RunError, explain_foreign
 from septet.run import Run
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from septet.engine.state import TrainState, load_best, load_latest, save, save_best
+from saving import save, save_best
+from septet.engine.state import TrainState, load_best, load_latest
 
 MUTATIONS = 1000 if os.environ.get("SEPTET_FAULTS") == "full" else 20
 PAGE = 4096

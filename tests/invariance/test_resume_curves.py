@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from septet.engine import state as states
-from septet.engine.state import TrainState
+from septet.engine.state import TrainState, load_latest
+from septet.engine.writer import Checkpoints
+from septet.run import Run
 from tiny import bench
 
 
@@ -25,11 +26,14 @@ def test_resume_is_exact(tiny_dropout_bert, tmp_path, precision, stop):
     b = bench(tiny_dropout_bert, count=40, precision=precision)
     optimizer, state = b.optimizer(), TrainState()
     first = b.steps(b.planner(budget=60), optimizer, total=12, state=state, until=stop)
-    states.save(tmp_path, state, optimizer.masters.snapshot({}), optimizer.state())
-    del b, optimizer, state
+    run = Run(tmp_path / "run").create()
+    checkpoints = Checkpoints(run, keep=2)
+    checkpoints.save(state, optimizer)
+    checkpoints.finish()
+    del b, optimizer, state, checkpoints
     torch.randn(7)  # whatever else a process has drawn in between
     b = bench(tiny_dropout_bert, count=40, precision=precision)
-    optimizer, found = b.optimizer(), states.load_latest(tmp_path)
+    optimizer, found = b.optimizer(), load_latest(run.checkpoints)
     optimizer.masters.load_state(found.masters)
     optimizer.load_state(found.optimizer)
     second = b.steps(b.planner(budget=60), optimizer, total=12, state=found.state)
@@ -45,10 +49,12 @@ def test_saving_does_not_disturb(tiny_dropout_bert, tmp_path):
     expected, reference = whole(tiny_dropout_bert)
     b = bench(tiny_dropout_bert, count=40)
     optimizer, state = b.optimizer(), TrainState()
+    checkpoints = Checkpoints(Run(tmp_path / "run").create(), keep=2)
     steps = []
     for i in range(1, 13):
         steps += b.steps(b.planner(budget=60), optimizer, total=12, state=state, until=i)
-        states.save(tmp_path, state, optimizer.masters.snapshot({}), optimizer.state())
+        checkpoints.save(state, optimizer)
+    checkpoints.finish()
     assert key(steps) == key(expected)
     saved = reference.masters.state()
     for tensor, value in optimizer.masters.state().items():

@@ -97,18 +97,6 @@ class Checkpoint:
     passed_over: list[str] = field(default_factory=list)
 
 
-def save(folder: Path, state: TrainState, masters: dict[str, Any], optimizer: dict[str, Any]) -> Path:
-    """Commit a checkpoint and return its folder."""
-    final = checkpoint_folder(folder, state.step)
-    durable.commit(final, checkpoint_files(state, masters, optimizer))
-    return final
-
-
-def save_best(folder: Path, masters: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Commit the weights of the best validation so far; `keep_best` deletes the earlier ones once a checkpoint knows of it."""
-    durable.commit(best_folder(folder, facts["step"]), best_files(masters, facts))
-
-
 def checkpoint_files(
     state: TrainState, masters: Mapping[str, Any], optimizer: Mapping[str, Any], cut: Cut | None = None
 ) -> dict[str, Content]:

@@ -9,18 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from saving import save, save_best
 from septet import durable
 from septet.durable import Bytes, damage
 from septet.engine import state as states
-from septet.engine.state import (
-    TrainState,
-    keep_best,
-    keep_last,
-    load_best,
-    load_latest,
-    save,
-    save_best,
-)
+from septet.engine.state import TrainState, keep_best, keep_last, load_best, load_latest
 from septet.engine.tensors import Tensors
 from septet.engine.writer import Checkpoints, Writer
 from septet.errors import DiskFull
