@@ -129,7 +129,7 @@ class Screen:
             return getattr(error, "exit_code", 1)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
             code = error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
-            hint = self.run and again(self.args, self.run)
+            hint = again(self.args, self.run) if self.run or isinstance(error, Interrupted) else None
             told = SeptetError(str(error) or "what was saved is kept.", hint=hint)
             return code if self.silent else self._tell(told, code, kind="Interrupted")
         if self.debug:

@@ -6,6 +6,8 @@
                 check()         # raises Interrupted if one came
                 with given_up():  # may be left at any moment
                     score()
+        with during("evaluate"):  # what comes in here says what it stopped
+            evaluate()
 
 A second signal raises at once, wherever it comes; a third one is the system's own. Signals are left alone in a thread that is not the
 main one, in a notebook (its kernel owns them), and where the program has a handler of its own or ignores them, as `nohup` does.
@@ -29,19 +31,21 @@ Tell = Callable[[str], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the run to stop, and it did; what it is at when it stops is committed.
+    """A signal asked a verb to stop, and it did; training commits what it is at first.
 
     Args:
         number: the signal.
         at_once: it came a second time: nothing more was committed.
 
     Attributes:
-        step: the newest update that is committed; None before training.
+        stage: that was stopped, by the name of its verb; None for training.
+        step: the newest update that is committed; None before training has begun to make any.
     """
 
     def __init__(self, number: int, *, at_once: bool = False):
         self.signal = signal.Signals(number)
         self.at_once = at_once
+        self.stage: str | None = None
         self.step: int | None = None
         super().__init__(self.signal.name)
 
@@ -52,8 +56,12 @@ class Interrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         came = f"{self.signal.name} came{' again' if self.at_once else ''}"
+        if self.stage is not None:
+            return (
+                f"{came} during {self.stage}, which begins anew when it is run again; what was finished before is kept."
+            )
         if self.step is None:
-            return f"{came} before the first update; nothing is lost."
+            return f"{came} before an update was made; nothing is lost."
         if self.step == 0:
             return f"{came}; no update is committed yet."
         return f"{came}; update {self.step:,} is committed."
@@ -143,21 +151,39 @@ def given_up() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def during(stage: str) -> Iterator[None]:
+    """Let an `Interrupted` that is raised in the body say that it stopped this stage."""
+    try:
+        yield
+    except Interrupted as stop:
+        stop.stage = stop.stage or stage
+        raise
+
+
 def check() -> None:
     """Raise `Interrupted` if a signal was noted."""
     if _watch is not None and threading.current_thread() is threading.main_thread():
         _watch.check()
 
 
-def again(args: Sequence[str], run: str) -> str:
-    """Return the command that goes on with a run: the one that was given, with its folder and, once it has trained, `--resume`."""
+def again(args: Sequence[str], run: str | None) -> str:
+    """Return the command that goes on: the one that was given, with its run and, if it trains and has begun to, `--resume`.
+
+    Args:
+        args: of the command that was stopped.
+        run: the folder it writes, if it takes one by `--run`.
+    """
+    if run is None:
+        return shlex.join(["septet", *args])
     kept, skips = [], False
     for arg in args:
         if not skips and arg not in ("--run", "--resume") and not arg.startswith("--run="):
             kept.append(arg)
         skips = arg == "--run" and not skips
-    started = (Path(run) / "steps.jsonl").exists()
-    return shlex.join(["septet", *kept, "--run", run, *(["--resume"] if started else [])])
+    verb = next((arg for arg in args if not arg.startswith("-")), "")
+    resumes = verb in ("train", "run") and (Path(run) / "steps.jsonl").exists()
+    return shlex.join(["septet", *kept, "--run", run, *(["--resume"] if resumes else [])])
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ these functions and nothing below them. Every result has `to_json()` and `text()
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from septet import registry
 from septet.begin import Source, alone, begin, begin_training, together
 from septet.errors import UsageError
+from septet.interrupt import during
 from septet.launch import launched
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -89,6 +91,7 @@ class Served:
         return f"{facts['rows']} rows in {facts['requests']} requests to the real server, {compared}; p50 {facts['p50_ms']:.0f} ms, p95 {facts['p95_ms']:.0f} ms"
 
 
+@during("prepare")
 def prepare(
     source: Source,
     overrides: Sequence[str] = (),
@@ -188,6 +191,7 @@ def label(
     return result
 
 
+@during("check")
 def check(
     source: Source,
     overrides: Sequence[str] = (),
@@ -235,6 +239,7 @@ def train(
         return verb(recipe, opened, **going_on, profile=profile, tables=tables, listen=listen)
 
 
+@during("evaluate")
 def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quiet) -> Any:
     """Stage 5: score the artifact and its baselines, diagnose, and write the report."""
     from septet.evaluate import evaluate as verb
@@ -242,6 +247,7 @@ def evaluate(folder: str | Path, *, on: str | None = None, listen: Listen = quie
     return verb(_finished(folder), on=on, listen=listen)
 
 
+@during("deploy")
 def deploy(folder: str | Path, *, to: str | None = None, listen: Listen = quiet) -> Any:
     """Stage 6: write the packages and prove them equal to the trained model."""
     from septet.deploy import deploy as verb
@@ -294,11 +300,6 @@ def run_all(
     The server is started for real on a free loopback port, answers held-out rows, and is stopped; `monitor` then looks at those requests.
     """
     from septet.check import check as checking
-    from septet.data.store import Prepared
-    from septet.deploy import deploy as deploying
-    from septet.evaluate import evaluate as evaluating
-    from septet.monitor import monitor as monitoring
-    from septet.serve import smoke
     from septet.train import train as training
 
     with together():
@@ -309,32 +310,49 @@ def run_all(
         journey = Journey(opened)
         if not (resume and opened.done):
             if not resume and not launched().follows:
-                with alone():
+                with during("check"), alone():
                     journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
             going_on["resume"] = resume and opened.started
             journey.stages["train"] = training(
                 recipe, opened, **going_on, profile=profile, tables=tables, listen=listen
             )
-    if launched().follows:
-        return journey
-    listen("stage", name="evaluate")
-    journey.stages["evaluate"] = evaluating(opened, listen=listen)
-    listen("stage", name="deploy")
-    journey.stages["deploy"] = deploying(opened, listen=listen)
+    if not launched().follows:
+        _after_training(journey, opened, listen)
+    return journey
+
+
+@during("run")
+def _after_training(journey: Journey, opened: Run, listen: Listen) -> None:
+    from septet.data.store import Prepared
+    from septet.deploy import deploy as deploying
+    from septet.evaluate import evaluate as evaluating
+    from septet.monitor import monitor as monitoring
+    from septet.serve import smoke
+
+    with _stage("evaluate", listen):
+        journey.stages["evaluate"] = evaluating(opened, listen=listen)
+    with _stage("deploy", listen):
+        journey.stages["deploy"] = deploying(opened, listen=listen)
     if not answers_rows(opened):
         listen("note", text="this task answers no rows yet: there is nothing to serve or to watch")
-        return journey
+        return
     if media := Prepared.of(opened).schema.media:
         listen("note", text=f"the server reads texts: {media}s are answered by septet predict")
-        return journey
-    listen("stage", name="serve")
-    journey.stages["serve"] = Served(smoke(opened, _smoke_rows(opened)))
+        return
+    with _stage("serve", listen):
+        journey.stages["serve"] = Served(smoke(opened, _smoke_rows(opened)))
     if not (opened.model / "profile.json").exists():
         listen("note", text="without validation rows there is nothing to compare requests with: they are not watched")
-        return journey
-    listen("stage", name="monitor")
-    journey.stages["monitor"] = monitoring(opened.path, listen=listen)
-    return journey
+        return
+    with _stage("monitor", listen):
+        journey.stages["monitor"] = monitoring(opened.path, listen=listen)
+
+
+@contextlib.contextmanager
+def _stage(name: str, listen: Listen) -> Iterator[None]:
+    listen("stage", name=name)
+    with during(name):
+        yield
 
 
 def _finished(folder: str | Path) -> Run:

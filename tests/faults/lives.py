@@ -66,6 +66,14 @@ class Zygote:
         self.process.stdin.flush()
         return self.read()["pid"]
 
+    def verb(self, *args: str, told: Path, at: str | None = None, number: int = 15) -> int:
+        """Return how the command line ended; standard error is in `told`."""
+        command = {"args": args, "at": at, "number": number, "told": str(told)}
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        self.read()
+        return self.ended()
+
     def train(self, recipe: dict[str, Any], run: Path, **options: Any) -> int:
         """Return how the process ended: its exit status, negative for the signal that killed it."""
         self.start(recipe, run, **options)

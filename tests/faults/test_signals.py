@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import time
 
 import pytest
+import yaml
 from lives import FULL, error, lines, run_unbroken, same, wait_for
 
 import small
@@ -77,3 +79,61 @@ def test_stopped_several_times_in_its_updates(zygote, unbroken, trial):
     else:
         assert zygote.train(recipe, run, resume=True) == 0, error(run)
     same(run, folder / "unbroken")
+
+
+@pytest.fixture(scope="module")
+def finished(zygote, memory):
+    """A finished run and its recipe, as the command line makes them."""
+    folder = memory / "stages"
+    folder.mkdir()
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(small.recipe(folder, epochs=1) | {"evaluate": {"bootstrap": 100}}))
+    run = folder / "run"
+    status = zygote.verb("train", str(recipe), "--run", str(run), told=folder / "told.txt")
+    assert status == 0, (folder / "told.txt").read_text()
+    return recipe, run
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("verb", "stage", "at", "number"),
+    [
+        ("prepare RECIPE --run FRESH", "prepare", "train.jsonl", signal.SIGTERM),
+        ("evaluate RUN", "evaluate", "task.json", signal.SIGTERM),
+        ("evaluate RUN", "evaluate", "task.json", signal.SIGINT),
+        ("deploy RUN", "deploy", "task.json", signal.SIGHUP),
+        ("run RECIPE --run RUN --resume", "evaluate", "task.json", signal.SIGTERM),
+    ],
+)
+def test_a_stage_that_is_no_training_says_what_was_stopped_and_how_to_do_it_again(
+    zygote, finished, tmp_path, verb, stage, at, number
+):
+    recipe, run = finished
+    told, model = tmp_path / "told.txt", contents(run / "model")
+    places = {"RECIPE": str(recipe), "RUN": str(run), "FRESH": str(tmp_path / "fresh")}
+    args = [places.get(each, each) for each in verb.split()]
+    status = zygote.verb(*args, told=told, at=at, number=number)
+    *_, what, how = told.read_text().splitlines()
+    assert status == 128 + number
+    assert what == (
+        f"Interrupted: {number.name} came during {stage}, which begins anew when it is run again; what was finished before is kept."
+    )
+    assert "update" not in told.read_text()
+    assert contents(run / "model") == model
+    assert (run / "DONE").exists()
+    assert not (run / "FAILED.json").exists()
+    septet, *again = shlex.split(how.removeprefix("  try: "))
+    assert (septet, again) == ("septet", args)
+    assert zygote.verb(*again, told=told) == 0, told.read_text()
+
+
+def test_a_run_that_is_stopped_before_it_trains_says_so(zygote, finished, tmp_path):
+    recipe, _ = finished
+    status = zygote.verb(
+        "train", str(recipe), "--run", str(tmp_path / "run"), told=tmp_path / "told.txt", at="train.jsonl"
+    )
+    assert status == 143
+    assert "SIGTERM came before an update was made; nothing is lost." in (tmp_path / "told.txt").read_text()

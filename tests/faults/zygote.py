@@ -1,8 +1,9 @@
-"""A process that has imported everything and computed nothing; each command forks a child that trains, and may be killed.
+"""A process that has imported everything and computed nothing; each command forks a child that trains, or runs a verb, and may be killed.
 
 Importing torch and transformers takes seconds, forking takes milliseconds. Nothing has used torch's threads before the fork, so
 the child is as good as a fresh process. One JSON command a line on standard input, one JSON answer a line on standard output:
-`{"recipe": {...}, "run": DIR, "resume": bool, "die_at": N or null, "number": signal}` -> `{"pid": ...}`, then `{"status": ...}` when it has ended.
+`{"recipe": {...}, "run": DIR, "resume": bool, "die_at": N or null, "number": signal}` or `{"args": [...], "at": NAME, "number": signal, "told": FILE}`
+-> `{"pid": ...}`, then `{"status": ...}` when it has ended.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main() -> None:
         if pid == 0:
             # pytest must not wait for a killed child's output
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            os._exit(child(**command))
+            os._exit(verb(**command) if "args" in command else child(**command))
         print(json.dumps({"pid": pid}), flush=True)
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"status": status}), flush=True)
@@ -83,6 +84,27 @@ def child(
     if count_to:
         Path(count_to).write_text(str(counted[0]))
     return 0
+
+
+def verb(*, args: list[str], at: str | None, number: int, told: str) -> int:
+    """Call the command line with standard error in `told`; where a file named `at` is first opened, this process sends itself the signal."""
+    from septet.cli import main as command_line
+
+    os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sent = []
+
+    def watch(event: str, values: tuple[Any, ...]) -> None:
+        if event == "open" and not sent and at is not None and Path(str(values[0])).name == at:
+            sent.append(at)
+            os.kill(os.getpid(), number)
+
+    sys.addaudithook(watch)
+    try:
+        command_line(args)
+    except SystemExit as end:
+        sys.stderr.flush()
+        return int(end.code or 0)
 
 
 if __name__ == "__main__":

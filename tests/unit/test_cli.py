@@ -296,7 +296,7 @@ def test_several_problems_are_listed_in_json(septet, verb):
     ("error", "code", "says"),
     [
         (KeyboardInterrupt(), 130, "what was saved is kept."),
-        (Interrupted(signal.SIGTERM), 143, "SIGTERM came before the first update; nothing is lost."),
+        (Interrupted(signal.SIGTERM), 143, "SIGTERM came before an update was made; nothing is lost."),
     ],
 )
 def test_an_interruption_says_how_to_resume(septet, verb, tmp_path, error, code, says):

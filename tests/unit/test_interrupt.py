@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from septet.interrupt import Interrupted, again, check, given_up, held, watched
+from septet.interrupt import Interrupted, again, check, during, given_up, held, watched
 
 
 def send(number=signal.SIGTERM):
@@ -120,6 +120,32 @@ def test_a_forked_process_dies_as_it_would_have():
 
 
 @pytest.mark.parametrize(
+    ("stage", "step", "says"),
+    [
+        (None, None, "SIGTERM came before an update was made; nothing is lost."),
+        (None, 0, "SIGTERM came; no update is committed yet."),
+        (None, 1200, "SIGTERM came; update 1,200 is committed."),
+        (
+            "evaluate",
+            None,
+            "SIGTERM came during evaluate, which begins anew when it is run again; what was finished before is kept.",
+        ),
+    ],
+)
+def test_it_says_what_was_stopped(stage, step, says):
+    stop = Interrupted(signal.SIGTERM)
+    stop.stage, stop.step = stage, step
+    assert str(stop) == says
+
+
+def test_the_innermost_stage_is_the_one_that_was_stopped():
+    with pytest.raises(Interrupted) as caught, watched(), during("run"), during("evaluate"):
+        send()
+    assert caught.value.stage == "evaluate"
+    assert (caught.value.exit_code, caught.value.facts()["resumable"]) == (143, True)
+
+
+@pytest.mark.parametrize(
     ("args", "command"),
     [
         (["train", "r.yaml"], "septet train r.yaml --run {} --resume"),
@@ -128,9 +154,18 @@ def test_a_forked_process_dies_as_it_would_have():
             "septet run r.yaml train.lr=1e-4 --json --run {} --resume",
         ),
         (["train", "a b.yaml", "--run=x", "--resume"], "septet train 'a b.yaml' --run {} --resume"),
+        (["--debug", "train", "r.yaml"], "septet --debug train r.yaml --run {} --resume"),
     ],
 )
 def test_the_command_that_goes_on_is_exact(tmp_path, args, command):
     assert again(args, str(tmp_path)) == command.format(tmp_path).removesuffix(" --resume"), "nothing was trained yet"
     (tmp_path / "steps.jsonl").touch()
     assert again(args, str(tmp_path)) == command.format(tmp_path)
+
+
+def test_the_command_that_does_a_stage_again_is_the_one_that_was_given(tmp_path):
+    assert again(["evaluate", "runs/a b"], None) == "septet evaluate 'runs/a b'"
+    (tmp_path / "steps.jsonl").touch()
+    # these know no --resume
+    assert again(["prepare", "r.yaml"], str(tmp_path)) == f"septet prepare r.yaml --run {tmp_path}"
+    assert again(["check", "--run", "x", "r.yaml"], str(tmp_path)) == f"septet check r.yaml --run {tmp_path}"

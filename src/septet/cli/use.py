@@ -7,6 +7,7 @@ import click
 from septet import complete
 from septet.cli import coded_options, septet, shared_options
 from septet.display import Screen
+from septet.interrupt import watched
 
 
 @septet.command()
@@ -19,7 +20,7 @@ def evaluate(screen: Screen, folder: str, on: str | None) -> None:
     """Score the model and its baselines, diagnose, write the report."""
     from septet import journey
 
-    with screen.progress() as listen:
+    with watched(), screen.progress() as listen:
         result = journey.evaluate(folder, on=on, listen=listen)
     screen.result(result)
 
@@ -34,7 +35,7 @@ def deploy(screen: Screen, folder: str, to: str | None) -> None:
     """Write packages for other tools, proven equal to the trained model."""
     from septet import journey
 
-    with screen.progress() as listen:
+    with watched(), screen.progress() as listen:
         result = journey.deploy(folder, to=to, listen=listen)
     screen.result(result)
 
