@@ -19,6 +19,7 @@ from septet.engine.breakdown import Breakdown
 from septet.engine.forecast import Forecast
 from septet.engine.guard import GoBack, Guard, row_name
 from septet.engine.loop import Step, train_steps
+from septet.engine.machine import give_back
 from septet.engine.optim import Optimizer
 from septet.engine.ranks import here
 from septet.engine.state import TrainState
@@ -112,6 +113,17 @@ class Course:
                 raise
             with self.timer("saving"):
                 self.checkpoints.finish()
+
+    def release(self) -> None:
+        """Give back the memory that training alone needs, before the artifact is made: of the model its shapes remain. Nothing can be trained afterwards."""
+        masters = self.optimizer.masters
+        if masters.cut is None:
+            self.setup.model.to("meta")
+        masters.release()
+        del self.optimizer
+        self.setup.states = None
+        self.checkpoints.release()
+        give_back()
 
     def _go(self) -> None:
         if self.state.owes:  # stopped by a signal before or within the validation of this update

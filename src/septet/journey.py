@@ -231,8 +231,8 @@ def train(
         recipe, opened, going_on = begin_training(
             source, overrides, run, code, tables, listen, resume=resume, force=force
         )
+        from septet.finish import trained
         from septet.train import train as verb
-        from septet.train import trained
 
         if opened.done and launched().restarted:  # the processes were started again after the last byte was written
             return trained(opened)

@@ -24,6 +24,7 @@ from septet.engine.loop import Source, Step, train_steps
 from septet.engine.machine import held_bytes, peak_memory_bytes
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
+from septet.finish import profiled_rows, write_model
 from septet.metrics import needs_texts
 from septet.model.features import by_tokens
 from septet.model.predictor import TOKENS_OF_WORDS, Predictor
@@ -31,7 +32,7 @@ from septet.progress import Listen, quiet
 from septet.run import Run
 from septet.setup import Setup
 from septet.tasks import Batch
-from septet.train import disk_bytes, profiled_rows, write_model
+from septet.train import disk_bytes
 
 # updates that warm up (the first ones of a size are slow): the two that need most memory and one more; and updates that count
 WARM_STEPS, LEAST_STEPS, MOST_STEPS = 3, 4, 40
@@ -88,6 +89,9 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         validation_s = _validation_s(setup, course)
         saving_s = _saving(course)
         listen("progress", what="rehearse", done=2, total=3)
+        moment_bytes = round(_moment_bytes(optimizer), 2)
+        del optimizer
+        course.release()
         finish_s, short = _finish(setup, scratch, state)
     finally:
         shutil.rmtree(scratch.path, ignore_errors=True)
@@ -111,7 +115,7 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
         "memory_bytes": peak_memory_bytes() + short + growing,
-        "moment_bytes_each": round(_moment_bytes(optimizer), 2),
+        "moment_bytes_each": moment_bytes,
         "disk_bytes": disk_bytes(setup) + frozen_bytes,
         "measured_s": round(time.perf_counter() - began, 1),
     }

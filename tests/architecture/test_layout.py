@@ -29,6 +29,7 @@ LAYERS = [
         "preview",
         "check",
         "train",
+        "finish",
         "search",
         "evaluate",
         "compare",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import septet.finish as septet_finish
 import septet.train as septet_train
 import small
 from saving import save
@@ -162,7 +163,7 @@ class Fills:
 
     def __init__(self, patch, ballast, *, at, of, left):
         self.ballast, self.left, self.count = ballast, left, at
-        write, write_model = durable._write, septet_train.write_model
+        write, write_model = durable._write, septet_finish.write_model
 
         def counted(handle, raw):
             if of in str(Path(f"/proc/self/fd/{handle}").readlink()) and not ballast.exists():
@@ -177,7 +178,7 @@ class Fills:
             write_model(*args)
 
         patch.setattr(durable, "_write", counted)
-        patch.setattr(septet_train, "write_model", before_model)
+        patch.setattr(septet_finish, "write_model", before_model)
 
     def fill(self):
         self.ballast.write_bytes(bytes(max(0, durable.free_bytes(self.ballast) - self.left)))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -85,15 +86,12 @@ def test_the_best_weights_become_the_artifact(tmp_path, monkeypatch):
 
 
 def test_max_time_stops_with_an_artifact(tmp_path, monkeypatch):
-    import septet.train as module
-
     clock = iter(range(0, 100_000, 20))
     monkeypatch.setattr(sys.modules["septet.course"].time, "perf_counter", lambda: float(next(clock)))
     result = train(tmp_path, max_time="1m")
     assert "max_time" in result.stopped
     assert result.steps < 21
     assert (result.run.model / "manifest.json").exists()
-    assert module is not None
 
 
 _opened: list[str] = []
@@ -219,3 +217,28 @@ def test_a_checkpoint_every_so_many_seconds_changes_nothing_that_is_learnt(tmp_p
     costs = made["4s"].read_json("costs.json")["saving"]
     assert costs["saves"] == 4
     assert costs["bytes"] > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_what_training_held_is_gone_before_the_artifact_is_made(tmp_path, monkeypatch, precision, method):
+    import septet.finish as finishing
+
+    held, left, write, release = [], [], finishing.write_model, Course.release
+
+    def before(course):
+        tensors = [*course.optimizer.masters.tensors.values(), *course.optimizer.state().values()]
+        tensors += [*course.setup.model.parameters(), *course.checkpoints._masters.values()]
+        held.extend(weakref.ref(tensor) for tensor in tensors)
+        release(course)
+
+    def after(*given):
+        left.extend(ref() for ref in held if ref() is not None)
+        write(*given)
+
+    monkeypatch.setattr(Course, "release", before)
+    monkeypatch.setattr(finishing, "write_model", after)
+    source = small.recipe(tmp_path, precision=precision, max_steps=2)
+    run = journey.train({**source, "method": method}, run=tmp_path / "run").run
+    assert len(held) > 10 and not left
+    assert (run.model / "manifest.json").exists()

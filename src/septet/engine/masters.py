@@ -212,6 +212,11 @@ class Masters:
             return saved[key]
         return saved[key][rows.cpu()]
 
+    def release(self) -> None:
+        """Give all memory back; nothing can be learned with them afterwards."""
+        for held in (self.parameters, self.tensors, self._grads, self._rounded, self._held, self._whole):
+            held.clear()
+
     def load_state(self, whole: Mapping[str, torch.Tensor]) -> None:
         """Take the values that `state` or `snapshot` gave.
 

@@ -137,6 +137,12 @@ class Checkpoints:
         """
         self._writer.finish()
 
+    def release(self) -> None:
+        """Give back the memory that saves are copied into, once the last one is durable."""
+        self.finish()
+        self._masters.clear()
+        self._moments.clear()
+
     def _commit_together(self, final: Path, files: Files) -> None:
         commit_together(self._ranks, final, files)
 
