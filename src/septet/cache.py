@@ -24,10 +24,11 @@ def folder(name: str = "") -> Path:
     """Return the cache folder, or the folder of one kind in it; nothing is created."""
     given, shared = os.environ.get("SEPTET_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
     if given:
-        root = Path(given).expanduser().absolute()
+        # as a shell reads it: of a user that is not known, the name stays
+        root = Path(os.path.expanduser(given)).absolute()  # noqa: PTH111
     else:
         # the XDG specification ignores a path that is not absolute
-        root = (Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache") / "septet"
+        root = (Path(shared) if Path(shared).is_absolute() else _home() / ".cache") / "septet"
     return root / name if name else root
 
 
@@ -80,6 +81,14 @@ def write_bytes(path: Path, raw: bytes, *, most: int) -> None:
     with contextlib.suppress(OSError):
         _sweep(path, len(raw), most)
         write_atomic(path, hashlib.blake2b(raw, digest_size=DIGEST).digest() + raw)
+
+
+def _home() -> Path:
+    """Return the user's home; a file where the system knows none, as of a number in a container: nothing can be kept there."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)
 
 
 def _sweep(path: Path, needed: int, most: int) -> None:

@@ -43,11 +43,12 @@ def _use_kernels(setup: Setup) -> None:
     where = (setup.device, train.precision or "fp32")
     divided = train.shard and here().world > 1
     if train.kernels is None:
-        told = kernels.worth(setup.flops_per_token * _tokens(setup), *where, divided=divided)
-        setup.recipe = setup.recipe.filled({"train.kernels": told})
+        told = here().gather(kernels.worth(setup.flops_per_token * _tokens(setup), *where, divided=divided))
+        setup.recipe = setup.recipe.filled({"train.kernels": tuple(min(told, key=lambda each: each[0]))})
     if not setup.recipe.train.kernels:
         return
-    if why := kernels.unfit(*where, divided=divided):
+    # all processes or none: each moves its own masters, which must stay the same
+    if why := next(filter(None, here().gather(kernels.unfit(*where, divided=divided))), ""):
         setup.findings.add(kernels.unused(why))
     else:
         kernels.install(setup.model, setup.clock)

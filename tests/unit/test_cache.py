@@ -23,6 +23,19 @@ def test_where_it_is(monkeypatch, tmp_path):
     assert cache.folder() == Path.home() / ".cache" / "septet"
 
 
+def test_a_user_without_a_home_keeps_nothing(monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("SEPTET_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    cache.write("measured", {"a": 1}, {"rate": 2.5})
+    assert cache.read("measured", {"a": 1}) is None
+    monkeypatch.setenv("SEPTET_CACHE", "~nobody-of-this-name/kept")
+    assert cache.folder() == Path.cwd() / "~nobody-of-this-name" / "kept"
+
+
 def test_what_was_written_is_read(own_folder):
     assert cache.read("measured", {"a": 1}) is None
     assert not own_folder.exists(), "reading makes no folder"

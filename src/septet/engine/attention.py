@@ -63,7 +63,7 @@ def attention(
             raise ModelError("Rows laid end to end cannot have capped scores.")
         tokens = [x[0].transpose(0, 1).contiguous() for x in (query, key, value)]
         causal = bool(getattr(module, "is_causal", False))
-        by_kernel = site.clock.native and kernels.attends(tokens[0], layout, causal=causal)
+        by_kernel = site.clock.native and kernels.attends(tokens, layout, causal=causal)
         attend = kernels.Attention if by_kernel else _Unpadded
         return attend.apply(*tokens, layout, site, rate, scale, causal)[None], None  # pyright: ignore
     scores = (query * scale) @ key.transpose(2, 3)

@@ -55,6 +55,8 @@ GROUPS = {
         *("zeros", "empty", "empty_like", "index_select", "index_add", "index_copy", "embedding_dense"),
     ),
 }
+# functions of ours, forward and backward, whose time counts as one thing
+FUNCTIONS = {"_Unpadded": "attention", "Attention": "attention", "_Norm": "norms and activations"}
 REST = "other operators"
 OUTSIDE = "outside operators"  # Python, and waiting
 
@@ -220,14 +222,14 @@ def by_group(events: Sequence[Any], seconds: float, steps: int, *, cuda: bool = 
 
 def group_of(event: Any) -> str:
     """Return what an operator counts as: by where it was called, else by its name."""
-    above = event.cpu_parent
+    above = event
     while above is not None:
         if above.name == "optimizer":
             return "optimizer"
         if above.name == DROPOUT:
             return "dropout"
-        if above.name.startswith("_Unpadded"):
-            return "attention"
+        if (function := above.name.removesuffix("Backward")) in FUNCTIONS:
+            return FUNCTIONS[function]
         above = above.cpu_parent
     name = event.name.removesuffix("_backward").removesuffix("_")
     if "cpp_fused" in name or "triton" in name or "ompiled" in name:

@@ -7,7 +7,7 @@ does not learn, computes as before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache as once
 from typing import Any
 
@@ -198,7 +198,7 @@ class _Norm(torch.autograd.Function):
     ) -> torch.Tensor:
         x, beside = x.contiguous(), beside.contiguous()
         out, size = torch.empty_like(x), (x[..., 0].numel(), x.shape[-1])
-        means, scales = torch.empty(size[0]), torch.empty(size[0])
+        means, scales = torch.empty(2, size[0], dtype=torch.float32)
         drop = (rows, places, keys.contiguous(), words, rate)
         native.call("septet_norm", x, beside, *drop, weight, bias, eps, *size, out, means, scales)
         ctx.drop, ctx.size = drop, size
@@ -214,11 +214,13 @@ class _Norm(torch.autograd.Function):
         return found[0], found[1], None, None, None, None, None, found[2], found[3], None
 
 
-def attends(query: torch.Tensor, layout: Layout, *, causal: bool) -> bool:
-    """Whether attention over (N, heads, D) tokens laid end to end is computed by the kernel."""
+def attends(tokens: Sequence[torch.Tensor], layout: Layout, *, causal: bool) -> bool:
+    """Whether attention over (N, heads, D) queries, keys and values laid end to end is computed by the kernel."""
+    query, key, value = tokens
     longest = LONGEST_CAUSAL if causal else LONGEST
-    plain = query.dtype == torch.bfloat16 and query.device.type == "cpu"
-    return plain and query.shape[-1] % TILE == 0 and max(layout.lengths) <= longest
+    plain = query.dtype == key.dtype == value.dtype == torch.bfloat16 and query.device.type == "cpu"
+    alike = query.shape == key.shape == value.shape
+    return plain and alike and query.shape[-1] % TILE == 0 and max(layout.lengths) <= longest
 
 
 class Attention(torch.autograd.Function):
@@ -241,7 +243,7 @@ class Attention(torch.autograd.Function):
         words = site.clock.words_of_heads(heads, query.device)
         # the filling, and what is not asked for behind each row's first token
         out = torch.zeros_like(query) if site.first_only else layout.empty(query)
-        logs = torch.empty(tokens, heads)
+        logs = torch.empty(tokens, heads, dtype=torch.float32)
         ctx.given = (
             layout.starts_B1,
             site.clock.keys_SB[site.site].contiguous(),

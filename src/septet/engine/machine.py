@@ -58,12 +58,17 @@ def cores() -> int:
 
 def cpu_flags() -> list[str]:
     """Return the instruction sets that matter for matrix products, as Linux names them."""
+    there = all_cpu_flags()
+    return [flag for flag in _FLAGS if flag in there]
+
+
+def all_cpu_flags() -> list[str]:
+    """Return all that the processor can do, as Linux names it; nothing where there is no Linux."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return []
     line = next((line for line in path.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
-    there = set(line.partition(":")[2].split())
-    return [flag for flag in _FLAGS if flag in there]
+    return line.partition(":")[2].split()
 
 
 def accelerators(torch: Any) -> list[dict[str, Any]]:

@@ -116,7 +116,8 @@ def _move(
 def _native_move(*moved: torch.Tensor) -> None:
     """What `_move` does, which says what it takes."""
     master, mean, square, grad, rounded, numbers = moved
-    if _in_one_piece(master, mean, square, grad, rounded) and rounded.dtype == torch.bfloat16:
+    moved_are_wide = master.dtype == mean.dtype == square.dtype == torch.float32
+    if _in_one_piece(*moved[:-1]) and moved_are_wide and rounded.dtype == torch.bfloat16:
         native.call("septet_adamw", *moved, master.numel(), grad.dtype == torch.float32)
     else:
         _move(master, mean, square, grad, rounded, numbers)

@@ -49,6 +49,12 @@ def test_where_an_operator_is_called_goes_before_its_name():
     assert group_of(event("aten::mm", event("aten::linear", event("optimizer")))) == "optimizer"
     assert group_of(event("aten::mul", event("septet::dropout"))) == "dropout"
     assert group_of(event("aten::copy_", event("_UnpaddedBackward"))) == "attention"
+    assert group_of(event("aten::empty", event("_Norm"))) == "norms and activations"
+
+
+@pytest.mark.parametrize("name", ["Attention", "AttentionBackward", "_Unpadded", "_NormBackward"])
+def test_what_a_kernel_takes_itself_counts_too(name):
+    assert group_of(event(name)) == ("norms and activations" if "Norm" in name else "attention")
 
 
 def test_the_groups_and_what_is_outside_of_them_add_up_to_the_window():

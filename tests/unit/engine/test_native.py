@@ -1,16 +1,14 @@
-"""Each kernel beside PyTorch in fp32: as near as PyTorch in bf16 or nearer, whatever the sizes; and what happens where there is none."""
+"""Each kernel beside PyTorch in fp32: as near as PyTorch in bf16 or nearer, whatever the sizes; and where none is used."""
 
 from __future__ import annotations
 
-import platform
-import shutil
-import subprocess
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from septet import hasten
 from septet.engine import kernels, native
 from septet.engine.attention import _Unpadded
 from septet.engine.dropout import AttentionSite, DropoutClock, RowDropout
@@ -78,6 +76,67 @@ def test_attention(rate, kind, depth):
         near(found, *others)
 
 
+@needs_kernels
+@pytest.mark.parametrize("kind", ["whole", "causal", "first"])
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e5, 1e9, 1e17])
+def test_one_token_gets_it_all_whatever_the_size_of_scores(kind, size):
+    """Rows of one token, and rows whose scores are so far apart that one token gets all: nothing flows to queries and keys, not even rounding."""
+    lengths = (1, 1, 1) if size == 1.0 else (20, 33, 1, 7)
+    layout, clock = layout_of(lengths, 0), DropoutClock(1)
+    site = AttentionSite(clock)
+    site.first_only = kind == "first"
+    clock.set(list(range(len(lengths))), 0)
+    asked = layout.firsts_B if kind == "first" else slice(0, None)
+    spread = [random(sum(lengths), 2, 32, seed=i) for i in range(3)]
+    qkv = [spread[0] * size, spread[1] * size, spread[2]]
+    found, exact = [], both(lambda *x: _Unpadded.apply(*x, layout, site, 0.1, 0.2, kind == "causal")[asked], *qkv)[0]
+    given = [x.clone().requires_grad_() for x in qkv]
+    out = kernels.Attention.apply(*given, layout, site, 0.1, 0.2, kind == "causal")[asked]
+    out.backward(random(*out.shape, seed=9))
+    found = [out.detach(), *(x.grad for x in given)]
+    assert all(x.isfinite().all() for x in found)
+    assert off(found[0], exact[0]) < 3e-3 and off(found[3], exact[3]) < 3e-3
+    if exact[1].count_nonzero() == 0:
+        assert found[1].count_nonzero() == found[2].count_nonzero() == 0
+    assert size != 1.0 or exact[1].count_nonzero() == 0
+
+
+@needs_kernels
+def test_what_is_dropped_is_the_same_to_the_last_word():
+    """A word between what the rate is in fp64 and in fp32 is kept, as `DropoutClock.keep` keeps it."""
+    rate, odd = 0.1, -2073254261
+    mixed = 2 * (2**30 - int(rate * 2**31) - 1)
+    clock, layout = DropoutClock(0), layout_of((1,), 0)
+    site = AttentionSite(clock)
+    word = int(clock.words_of_pairs(1, 1, 1, torch.device("cpu"))[0])
+    key = (word ^ (mixed * pow(odd, -1, 2**32))) & 0xFFFFFFFF
+    clock.keys_SB = torch.tensor([[key - 2**32 if key >= 2**31 else key]], dtype=torch.int32)
+    assert clock.keep(0, torch.tensor([word], dtype=torch.int32), rate, torch.float32).item() > 1
+    qkv = [random(1, 1, 32, seed=i) for i in range(3)]
+    assert kernels.Attention.apply(*qkv, layout, site, rate, 1.0, False).equal((qkv[2].float() / 0.9).to(BF16))
+
+
+@needs_kernels
+def test_sums_are_of_fp32_whatever_a_user_has_set():
+    layout, clock = layout_of((40, 24), 0), DropoutClock(1)
+    site = AttentionSite(clock)
+    clock.set([0, 1], 0)
+    given = (*[random(64, 2, 32, seed=i) for i in range(3)], layout, site, 0.1, 0.2, False)
+    expected = kernels.Attention.apply(*given)
+    torch.set_default_dtype(BF16)
+    try:
+        assert kernels.Attention.apply(*given).equal(expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_shapes_and_precisions_that_differ_are_pytorchs():
+    layout, x = layout_of((40, 24), 0), random(64, 2, 32)
+    assert kernels.attends([x, x, x], layout, causal=False)
+    assert not kernels.attends([x, x, random(64, 2, 64)], layout, causal=False)
+    assert not kernels.attends([x, x.float(), x], layout, causal=False)
+
+
 class Block(nn.Module):
     """As BERT adds a projection to its residual."""
 
@@ -126,10 +185,10 @@ def test_dropout_residual_and_norm(rate, laid):
 @pytest.mark.parametrize(("causal", "longest"), [(False, 512), (True, 1024)])
 def test_longer_rows_are_left_to_pytorch(causal, longest):
     query = random(4, 2, 32)
-    assert kernels.attends(query, layout_of((longest, 3), 0), causal=causal)
-    assert not kernels.attends(query, layout_of((longest + 1, 3), 0), causal=causal)
-    assert not kernels.attends(query.float(), layout_of((3,), 0), causal=causal)
-    assert not kernels.attends(random(4, 2, 24), layout_of((3,), 0), causal=causal)
+    assert kernels.attends([query] * 3, layout_of((longest, 3), 0), causal=causal)
+    assert not kernels.attends([query] * 3, layout_of((longest + 1, 3), 0), causal=causal)
+    assert not kernels.attends([query.float()] * 3, layout_of((3,), 0), causal=causal)
+    assert not kernels.attends([random(4, 2, 24)] * 3, layout_of((3,), 0), causal=causal)
 
 
 @needs_kernels
@@ -144,70 +203,42 @@ def test_what_is_no_number_stays_none():
 
 
 @needs_kernels
+def test_a_norm_too_large_for_fp32_is_no_number():
+    """Not a norm of 0 that nobody would notice."""
+    places, keys = torch.arange(3), torch.zeros(3, dtype=torch.int32)
+    x = random(3, 32)
+    x[1] *= 1e25
+    words = DropoutClock(0).words(3 * 32, torch.device("cpu"))
+    out = kernels._Norm.apply(x, random(3, 32), places, places, keys, words, 0.1, random(32), random(32), 1e-5)
+    assert out.isnan().any(1).tolist() == [False, True, False]
+
+
+@needs_kernels
 def test_a_tensor_in_pieces_is_refused():
     with pytest.raises(RuntimeError, match="septet_square_sum takes tensors that lie in one piece"):
         native.call("septet_square_sum", random(4, 8).t(), 32, False)
 
 
-@pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    monkeypatch.setenv("SEPTET_CACHE", str(tmp_path))
-    native._loaded.cache_clear()
-    yield monkeypatch
-    native._loaded.cache_clear()
-
-
-def test_without_the_instructions(monkeypatch):
-    monkeypatch.setattr(native, "cpu_flags", lambda: ["avx2", "avx512f"])
-    assert native.lacking() == "the processor has no avx512_bf16"
-    assert kernels.worth(1e15, torch.device("cpu"), "bf16") == (False, "the processor has no avx512_bf16")
-
-
-def test_without_a_compiler(fresh):
-    fresh.setattr(native, "cpu_flags", lambda: list(native.NEEDS))
-    fresh.setattr(native.shutil, "which", lambda _name: None)
-    assert native.lacking() == "no C++ compiler (g++) is installed"
-    finding = kernels.unused(kernels.unfit(torch.device("cpu"), "bf16"))
-    assert finding.slug == "kernels-unused" and "no C++ compiler (g++) is installed" in finding.message
-    with pytest.raises(RuntimeError, match="no C"):
-        native.call("septet_square_sum", random(4), 4, False)
-
-
-def test_a_compiler_that_fails(fresh, tmp_path):
-    fresh.setattr(native, "cpu_flags", lambda: list(native.NEEDS))
-    broken = tmp_path / "g++"
-    broken.write_text("#!/bin/sh\necho 'kernels.cpp:1: error: no such thing' >&2\nexit 1\n")
-    broken.chmod(0o755)
-    fresh.setenv("CXX", str(broken))
-    assert native.lacking() == "kernels.cpp:1: error: no such thing"
-    assert not list((tmp_path / "native").iterdir())
-
-
-@pytest.mark.parametrize(
-    "processor, tiles", [("sapphirerapids", True), ("cooperlake", False)], ids=["amx", "avx512-bf16"]
-)
-def test_it_compiles_for_either_processor(processor, tiles):
-    """Also for the one that the tests do not run on; a compiler that does not know it is told of."""
-    compiler = shutil.which("g++")
-    if platform.machine() != "x86_64" or compiler is None:
-        pytest.skip("needs g++ on x86-64")
-    source = Path(native.__file__).parent / "attention.cpp"
-    command = [compiler, *native.FLAGS, f"-march={processor}", "-S", str(source), "-o", "-"]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=native.LONGEST_S)
-    if "for ‘-march=’" in made.stderr:
-        pytest.skip(f"g++ does not know {processor}")
-    assert made.returncode == 0, made.stderr
-    assert ("tdpbf16ps" in made.stdout) == tiles and ("vdpbf16ps" in made.stdout) != tiles
-
-
-@needs_kernels
-def test_it_is_compiled_once(fresh, tmp_path):
-    assert native.lacking() == ""
-    kept = list((tmp_path / "native").iterdir())
-    assert [path.suffix for path in kept] == [".so"]
-    native._loaded.cache_clear()
-    fresh.setattr(native, "LONGEST_S", 0)
-    assert native.lacking() == ""
+@pytest.mark.parametrize("asked", [None, True])
+def test_processes_use_them_all_or_none(monkeypatch, asked):
+    filled, found = {}, []
+    recipe = SimpleNamespace(train=SimpleNamespace(kernels=asked, precision="bf16", shard=False))
+    recipe.filled = lambda values: (
+        filled.update(values) or SimpleNamespace(train=SimpleNamespace(kernels=values["train.kernels"][0]))
+    )
+    setup = SimpleNamespace(recipe=recipe, device=torch.device("cpu"), flops_per_token=1, model=nn.Linear(2, 2))
+    setup.clock, setup.findings = DropoutClock(0), SimpleNamespace(add=found.append)
+    other = {type(None): [False, "no compiler there"], bool: "no compiler there"}[type(asked)]
+    monkeypatch.setattr(hasten, "here", lambda: SimpleNamespace(world=2, gather=lambda value: [value, other]))
+    monkeypatch.setattr(hasten, "_tokens", lambda _setup: 1)
+    monkeypatch.setattr(kernels, "worth", lambda *_, **__: (True, "here they are"))
+    monkeypatch.setattr(kernels, "unfit", lambda *_, **__: "")
+    hasten._use_kernels(setup)
+    assert not setup.clock.native
+    if asked:
+        assert [each.slug for each in found] == ["kernels-unused"] and "no compiler there" in found[0].message
+    else:
+        assert filled == {"train.kernels": (False, "no compiler there")}
 
 
 @needs_kernels

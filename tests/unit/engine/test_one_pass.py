@@ -12,7 +12,7 @@ from torch._dynamo.exc import TorchDynamoException
 from septet.engine import compiled
 from septet.engine.masters import Masters
 from septet.engine.muon import Muon
-from septet.engine.one_pass import OnePassAdamW
+from septet.engine.one_pass import OnePassAdamW, _native_move
 from septet.engine.optim import AdamW
 from septet.recipe.schema import chosen_block
 from septet.setup import Setup
@@ -116,6 +116,14 @@ def test_a_weight_that_lies_transposed_is_moved_too():
         assert not optimizer.masters.tensors["out.weight"].is_contiguous()
         nets.append(optimizer)
     close(nets[1], nets[0])
+
+
+def test_moments_that_are_not_of_fp32_are_moved_by_pytorch(monkeypatch):
+    """The kernel would read and write beyond their end."""
+    monkeypatch.setattr("septet.engine.native.call", lambda *_: pytest.fail("the kernel was called"))
+    moved = [torch.ones(40), *(torch.ones(40, dtype=torch.bfloat16) for _ in range(4))]
+    _native_move(*moved, torch.tensor([1.0, 0.1, 0.999, 0.001, 1.0, 1e-8, 1.0, 0.1]))
+    assert float(moved[0][0]) < 1 and moved[4].equal(moved[0].bfloat16())
 
 
 @needs_compiler

@@ -95,18 +95,25 @@ void write_rows(const float* sums, int64_t count, int64_t depth, float factor, i
             write16(into + i * stride + d, _mm512_mul_ps(_mm512_loadu_ps(sums + i * depth + d), _mm512_set1_ps(factor)));
 }
 
+// Scores, rounded wherever they are read, before anything is subtracted, which a compiler would join: of huge ones the largest would
+// no longer be itself, nor the sum of their probabilities 1.
+inline __m512 scaled(const float* s, __m512 by) {
+    __m512 x = _mm512_mul_ps(_mm512_loadu_ps(s), by);
+    __asm__("" : "+v"(x));
+    return x;
+}
+
 // scores to probabilities, in place; returns what gives them again: log of the sum, and the largest score, together
 inline float softmax(float* s, int64_t seen, float scale) {
     const __m512 by = _mm512_set1_ps(scale);
     __m512 top = _mm512_set1_ps(-INFINITY);
     for (int64_t j = 0; j < seen; j += 16) {
-        const __m512 x = _mm512_mul_ps(_mm512_loadu_ps(s + j), by);
-        top = _mm512_mask_max_ps(top, first(seen - j), top, x);
+        top = _mm512_mask_max_ps(top, first(seen - j), top, scaled(s + j, by));
     }
     const float most = _mm512_reduce_max_ps(top);
     __m512 sum = _mm512_setzero_ps();
     for (int64_t j = 0; j < seen; j += 16) {
-        const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(s + j), by, _mm512_set1_ps(most));
+        const __m512 x = _mm512_sub_ps(scaled(s + j, by), _mm512_set1_ps(most));
         const __m512 e = _mm512_maskz_mov_ps(first(seen - j), exponential(x));
         sum = _mm512_add_ps(sum, e);
         _mm512_storeu_ps(s + j, e);
@@ -140,13 +147,14 @@ void attend(const Attention& a, int64_t row, int64_t head, bf16* out, float* log
         }
     }
     sum_keys(a, at.p, at.v, at);
-    write_rows(at.sums.data(), at.queries, at.D, 1.f / (1.f - a.drop.rate), step, out + place);
+    write_rows(at.sums.data(), at.queries, at.D, a.drop.more(), step, out + place);
 }
 
 void attend_back(const Attention& a, const bf16* grad, const float* logs, bf16* dq, bf16* dk, bf16* dv, int64_t row, int64_t head, Head& at) {
     begin(a, row, at);
     const int64_t start = a.starts[row], step = a.heads * a.depth, place = start * step + head * a.depth, W = at.W;
-    const float more = 1.f / (1.f - a.drop.rate);
+    const float more = a.drop.more();
+    const __m512 by = _mm512_set1_ps(a.scale);
     at.given.resize(at.Q * W), at.ds.assign(at.Q * W, 0), at.back.resize(at.Q * W);
     rows_of(a.q + place, step, at.queries, at.D, at.Q, at.q);
     pairs_of_depth(a.k + place, step, at.T, at.D, W, at.k);
@@ -161,7 +169,7 @@ void attend_back(const Attention& a, const bf16* grad, const float* logs, bf16* 
         __m512 sum = _mm512_setzero_ps();
         for (int64_t j = 0; j < seen; j += 16) {
             const __mmask16 there = first(seen - j), kept = a.drop.rate > 0 ? a.drop.kept_pair(head, i, j, a.keys[row]) : 0xFFFF;
-            const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(s + j), _mm512_set1_ps(a.scale), less);
+            const __m512 x = _mm512_sub_ps(scaled(s + j, by), less);
             const __m512 p = _mm512_maskz_mov_ps(there, exponential(x));
             const __m512 d = _mm512_maskz_mul_ps(there & kept, _mm512_loadu_ps(given + j), _mm512_set1_ps(more));
             sum = _mm512_fmadd_ps(p, d, sum);
@@ -197,7 +205,7 @@ int septet_begin() {
 #endif
 }
 
-void septet_attention(const bf16* q, const bf16* k, const bf16* v, const int64_t* starts, const int32_t* keys, const int32_t* words, float rate,
+void septet_attention(const bf16* q, const bf16* k, const bf16* v, const int64_t* starts, const int32_t* keys, const int32_t* words, double rate,
                       float scale, int64_t rows, int64_t heads, int64_t depth, int causal, int first_only, bf16* out, float* logs) {
     const Attention a{q, k, v, starts, keys, {words, rate}, scale, heads, depth, causal != 0, first_only != 0};
 #pragma omp parallel
@@ -209,7 +217,7 @@ void septet_attention(const bf16* q, const bf16* k, const bf16* v, const int64_t
     }
 }
 
-void septet_attention_back(const bf16* q, const bf16* k, const bf16* v, const int64_t* starts, const int32_t* keys, const int32_t* words, float rate,
+void septet_attention_back(const bf16* q, const bf16* k, const bf16* v, const int64_t* starts, const int32_t* keys, const int32_t* words, double rate,
                            float scale, int64_t rows, int64_t heads, int64_t depth, int causal, int first_only, const bf16* grad,
                            const float* logs, bf16* dq, bf16* dk, bf16* dv) {
     const Attention a{q, k, v, starts, keys, {words, rate}, scale, heads, depth, causal != 0, first_only != 0};

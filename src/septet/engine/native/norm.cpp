@@ -4,10 +4,10 @@
 
 extern "C" {
 
-void septet_norm(const bf16* x, const bf16* beside, const int64_t* rows, const int64_t* places, const int32_t* keys, const int32_t* words, float rate,
+void septet_norm(const bf16* x, const bf16* beside, const int64_t* rows, const int64_t* places, const int32_t* keys, const int32_t* words, double rate,
                  const bf16* weight, const bf16* bias, float eps, int64_t N, int64_t H, bf16* out, float* means, float* scales) {
     const Drop drop{words, rate};
-    const __m512 more = _mm512_set1_ps(1.f / (1.f - rate));
+    const __m512 more = _mm512_set1_ps(drop.more());
 #pragma omp parallel
     {
         std::vector<float> z(H);
@@ -25,7 +25,9 @@ void septet_norm(const bf16* x, const bf16* beside, const int64_t* rows, const i
                 const __m512 y = _mm512_sub_ps(_mm512_loadu_ps(z.data() + h), _mm512_set1_ps(mean));
                 squares = _mm512_fmadd_ps(y, y, squares);
             }
-            const float scale = 1.f / std::sqrt(_mm512_reduce_add_ps(squares) / H + eps);
+            const float all = _mm512_reduce_add_ps(squares);
+            // too large for fp32: no number, as PyTorch says, and not a norm of 0 that nobody would notice
+            const float scale = std::isfinite(all) ? 1.f / std::sqrt(all / H + eps) : NAN;
             means[n] = mean, scales[n] = scale;
             for (int64_t h = 0; h < H; h += 16) {
                 const __m512 y = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(z.data() + h), _mm512_set1_ps(mean)), _mm512_set1_ps(scale));
@@ -36,10 +38,10 @@ void septet_norm(const bf16* x, const bf16* beside, const int64_t* rows, const i
 }
 
 void septet_norm_back(const bf16* grad, const bf16* x, const bf16* beside, const int64_t* rows, const int64_t* places, const int32_t* keys,
-                      const int32_t* words, float rate, const bf16* weight, const float* means, const float* scales, int64_t N, int64_t H, bf16* dx,
+                      const int32_t* words, double rate, const bf16* weight, const float* means, const float* scales, int64_t N, int64_t H, bf16* dx,
                       bf16* dbeside, bf16* dweight, bf16* dbias) {
     const Drop drop{words, rate};
-    const __m512 more = _mm512_set1_ps(1.f / (1.f - rate));
+    const __m512 more = _mm512_set1_ps(drop.more());
     std::vector<float> sums;  // (threads, 2, H)
     int64_t threads = 1;
 #pragma omp parallel

@@ -25,8 +25,9 @@ inline void write16(bf16* p, __m512 x, __mmask16 there) { _mm256_mask_storeu_epi
 inline __mmask16 first(int64_t count) { return count >= 16 ? 0xFFFF : (__mmask16)((1u << std::max<int64_t>(count, 0)) - 1); }
 inline int64_t up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-// e^x to 2e-7 of itself, 0 far below; what is no number stays none
+// e^x to 2e-7 of itself for x up to 0, 0 far below; what is no number stays none
 inline __m512 exponential(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-110.f), x);  // of a number and none, it takes the second
     const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
@@ -69,10 +70,11 @@ inline __m512i paired(__m256i a, __m256i b) {
 // what is dropped, as `engine/dropout.py` says
 struct Drop {
     const int32_t* words;
-    float rate;
+    double rate;
+    float more() const { return (float)(1 / (1 - rate)); }  // what is kept becomes
     __mmask16 kept(__m512i words16, int32_t key) const {
         const __m512i mixed = _mm512_mullo_epi32(_mm512_xor_si512(words16, _mm512_set1_epi32(key)), _mm512_set1_epi32(-2073254261));
-        const int32_t limit = (1 << 30) - (int32_t)((double)rate * 2147483648.0);
+        const int32_t limit = (1 << 30) - (int32_t)(rate * 2147483648.0);
         return _mm512_cmplt_epi32_mask(_mm512_srai_epi32(mixed, 1), _mm512_set1_epi32(limit));
     }
     // of the probability of key j for query i: 16 keys on from j
