@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from septet.diagnose import judge
+from septet.recipe import Recipe
+from septet.run import Run
 from septet.signs import ChoiceSigns, TextSigns, gather
+from septet.signs._signs import course as run_signs
 
 BASELINES = {"majority": (0.5, 0.45, 0.55), "tfidf": (0.78, 0.74, 0.82), "features": (0.84, 0.80, 0.88)}
 
@@ -217,6 +220,36 @@ def test_signs_come_from_the_files_of_the_run(tmp_path):
     assert found.tuned[0] == 0.8 and found.train_score == 0.97 and found.train_loss == 0.2
     assert (found.steps, found.epochs, found.lr, found.train_rows, found.num_labels) == (40, 5.0, 5e-5, 62, 2)
     assert 0 < found.entropy <= math.log(2) and found.best_baseline == ("majority", 0.6)
+
+
+@pytest.mark.parametrize(("optimizer", "usual"), [("adamw", 5e-5), ("adafactor", 1.25e-3), ("sgd", 5e-3)])
+def test_the_usual_rate_is_that_of_the_optimizer(tmp_path: Path, optimizer: str, usual: float):
+    given = {
+        "data": {"train": "a.csv"},
+        "task": {"name": "classify", "text": "text", "label": "label"},
+        "optimizer": optimizer,
+        "train": {"lr": usual},
+    }
+    found = run_signs(Run(tmp_path / "run").create(), Recipe.load(given), {"splits": {"train": {"rows": 9}}})
+    assert found["usual_lr"] == pytest.approx(usual)
+    short = signs(losses=course(0.69, 0.64, 29), train_score=0.6, tuned=(0.59, 0.55, 0.63), **{name: found[name] for name in ("lr", "usual_lr", "optimizer")})
+    assert judge(short).causes == ["too-short"]
+
+
+def test_a_model_from_scratch_has_no_usual_rate(tmp_path: Path):
+    given = {
+        "data": {"train": "a.csv"},
+        "task": {"name": "classify", "text": "text", "label": "label"},
+        "model": {"architecture": "bert", "tokenizer": "starter"},
+        "train": {"lr": 1e-3},
+    }
+    found = run_signs(Run(tmp_path / "run").create(), Recipe.load(given), {"splits": {"train": {"rows": 9}}})
+    assert found["usual_lr"] is None
+    weak: dict = {"train_score": 0.6, "tuned": (0.59, 0.55, 0.63), "lr": 1e-3, "usual_lr": None}
+    assert judge(signs(losses=course(0.69, 0.64, 29), **weak)).causes == ["too-short"]
+    blown = judge(signs(losses=[0.7] * 20 + [3.0] * 20, **weak))
+    assert (blown.causes, blown.change) == (["lr-too-high"], "train.lr=0.0001")
+    assert blown.advice == "a lower rate: train.lr=0.0001 (it was 0.001)"
 
 
 # ---- rows that are answered with texts ----

@@ -12,12 +12,13 @@ SHORT_STEPS = (
 
 
 def lower_rate(signs: Signs) -> tuple[str, str]:
-    lower = min(signs.usual_lr, signs.lr / 10)
+    lower = signs.lr / 10 if signs.usual_lr is None else min(signs.usual_lr, signs.lr / 10)
     return f"train.lr={lower:g}", f"a lower rate: train.lr={lower:g} ({_rates(signs)})"
 
 
 def higher_rate(signs: Signs) -> tuple[str, str]:
-    higher = signs.usual_lr if signs.lr < signs.usual_lr / 2 else signs.lr * 5
+    usual = signs.usual_lr
+    higher = usual if usual is not None and signs.lr < usual / 2 else signs.lr * 5
     return f"train.lr={higher:g}", f"a higher rate: train.lr={higher:g} ({_rates(signs)})"
 
 
@@ -41,4 +42,7 @@ def fewer_epochs(epochs: float) -> tuple[str, str]:
 
 
 def _rates(signs: Signs) -> str:
-    return f"it was {signs.lr:g}; usual for {signs.method} is {signs.usual_lr:g}"
+    if signs.usual_lr is None:
+        return f"it was {signs.lr:g}"
+    optimizer = "" if signs.optimizer == "adamw" else f" with {signs.optimizer}"
+    return f"it was {signs.lr:g}; usual for {signs.method}{optimizer} is {signs.usual_lr:g}"

@@ -26,7 +26,7 @@ class Signs:
         train_loss: of the tuned model on trained rows, in nats; None when they were not scored.
         held: who -> (value, low, high) on rows nobody was trained on.
         lr: the peak rate of the recipe.
-        usual_lr: the method's default.
+        usual_lr: the method's default with this optimizer; None of a model from scratch, for which there is none.
     """
 
     losses: Sequence[float]
@@ -35,8 +35,9 @@ class Signs:
     held: dict[str, Interval]
     train_rows: int
     lr: float
-    usual_lr: float
+    usual_lr: float | None
     method: str = "full"
+    optimizer: str = "adamw"
     epochs: float = 1.0
     max_steps: int | None = None
 
@@ -50,7 +51,7 @@ class Signs:
 
     @property
     def lr_ratio(self) -> float:
-        """The rate as a multiple of the method's usual one."""
+        """The rate as a multiple of the usual one; 1 where there is none."""
         return self.lr / self.usual_lr if self.usual_lr else 1.0
 
     @property
@@ -86,11 +87,20 @@ def course(run: Run, recipe: Any, data: dict[str, Any]) -> dict[str, Any]:
         "validation": validation,
         "train_rows": int(data["splits"]["train"]["rows"]),
         "lr": float(recipe.train.lr),
-        "usual_lr": float(getattr(registry.part("method", recipe.method.name), "lr", recipe.train.lr)),
+        "usual_lr": _usual_lr(recipe),
         "method": recipe.method.name,
+        "optimizer": recipe.optimizer.name,
         "epochs": float(validation[-1]["epoch"]) if validation else 0.0,
         "max_steps": recipe.train.max_steps,
     }
+
+
+def _usual_lr(recipe: Any) -> float | None:
+    """Return the rate that is usual for a checkpoint with this method and optimizer; None for a model from scratch: it bears more, how much depends on its size."""
+    if recipe.model.architecture is not None:
+        return None
+    method, optimizer = (registry.part(kind, getattr(recipe, kind).name) for kind in ("method", "optimizer"))
+    return float(method.lr * optimizer.lr_scale)
 
 
 def by_who(scores: Sequence[dict[str, Any]], split: str, metric: str) -> dict[str, Interval]:
