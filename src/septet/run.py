@@ -35,6 +35,7 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._lock: IO[str] | None = None
+        self._going = False
 
     # ---- finding and opening ----
 
@@ -121,12 +122,18 @@ class Run:
         return (self.path / "steps.jsonl").exists()
 
     def finish(self) -> None:
-        (self.path / "FAILED.json").unlink(missing_ok=True)
+        self.go_on()
         self.write_json("DONE", {"finished": _now()})
 
+    def go_on(self) -> None:
+        """Take back why an earlier part of the run ended: it is under way again."""
+        self._going = True
+        (self.path / "FAILED.json").unlink(missing_ok=True)
+
     def fail(self, error: BaseException, **facts: Any) -> None:
-        """Record why the run ended, unless it is finished; the run stays resumable."""
-        if self.done:
+        """Record why the run ended, unless it is finished; the run stays resumable. A resume that is refused is no end of it."""
+        refused = self.started and not self._going and isinstance(error, RunError)
+        if self.done or refused:
             return
         told = {"finished": _now(), "error": type(error).__name__, "message": str(error), **facts}
         with contextlib.suppress(OSError):
@@ -207,6 +214,7 @@ class Onlooker(Run):
         yield self
 
     def finish(self) -> None: ...
+    def go_on(self) -> None: ...
     def fail(self, error: BaseException, **facts: Any) -> None: ...
     def sync(self, *streams: str) -> None: ...
     def write_text(self, name: str, text: str) -> Path:

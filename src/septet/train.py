@@ -72,6 +72,7 @@ def train(
         try:
             with ranks.lead_first("prepare"):
                 prepared = _prepared(recipe, run, changed, force=force, tables=tables, listen=listen)
+            run.go_on()
             listen("stage", name="train")
             with ranks.together():
                 return _train(recipe, run, prepared, resume, listen, profile=profile)
@@ -84,7 +85,6 @@ def train(
                 stop.step = states.newest_step(run.checkpoints)
             run.event("interrupted", **stop.facts())
             run.fail(stop, **stop.facts())
-            listen("note", text=str(stop))
             raise
         except BaseException as error:
             run.fail(error)

@@ -49,6 +49,27 @@ def kept(begun):
     copy.rename(folder)
 
 
+def test_a_refused_resume_leaves_what_the_run_says_of_its_end(kept):
+    folder, _, _ = kept
+    before = (folder / "run" / "FAILED.json").read_bytes()
+    refusal(kept, "train.lr=1e-5")
+    assert (folder / "run" / "FAILED.json").read_bytes() == before
+
+
+def test_a_run_that_goes_on_has_not_failed(kept):
+    folder, source, code = kept
+    run = folder / "run"
+    assert (run / "FAILED.json").exists()
+    seen = []
+
+    def listen(event, **facts):
+        if event == "step":
+            seen.append((run / "FAILED.json").exists())
+
+    journey.train(source, run=run, code=[str(code)], resume=True, listen=listen)
+    assert seen and not any(seen)
+
+
 def refusal(kept, *overrides, **options):
     folder, source, code = kept
     with pytest.raises(RunError) as caught:
