@@ -19,9 +19,9 @@ from septet.data.store import Prepared, fingerprint
 from septet.engine.examples import encoded
 from septet.engine.mixture import Mixture
 from septet.engine.versions import Versions
-from septet.errors import DataError, RecipeError
+from septet.errors import DataError, RecipeError, UsageError
 from septet.inputs.chat import Chat
-from septet.metrics import LIMITS_HINT, needs_limits
+from septet.metrics import LIMITS_HINT, find, names_of, needs_limits
 from septet.mixing import Mix
 from septet.model import load, scratch
 from septet.model.length import most_tokens
@@ -81,7 +81,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
     _check_baselines(recipe, prepared)
     shape = scratch.shape_of(recipe.model) if recipe.model.architecture else load.check_folder(folder)
     task = _task(recipe, shape).learn(rows)
-    _check_limits(recipe, task)
+    _check_metrics(recipe, task)
     recipe = recipe.filled({**_from_task(task), **derived(task.schema)})
     processor = task.input.processor(str(folder))
     config = _config(recipe, task, folder, processor)
@@ -198,13 +198,21 @@ def _config(recipe: Recipe, task: Any, folder: Path, processor: Any) -> dict[str
     return scratch.config_of(recipe.model, next(iter(task.heads().values())), processor).to_dict()
 
 
-def _check_limits(recipe: Recipe, task: Any) -> None:
-    """Refuse a metric of limits where the task names no column of them: it would fail after the training."""
+def _check_metrics(recipe: Recipe, task: Any) -> None:
+    """Refuse a metric that cannot be computed: it would fail when the first epoch has been trained, or after the training."""
     keys = {"evaluate.metrics": recipe.evaluate.metrics or [], "train.metric": [recipe.train.metric or task.primary]}
-    for name, metrics in keys.items():
-        asked = [metric for metric in metrics if needs_limits(metric)]
-        if asked and getattr(task.options, "limits", None) is None:
-            raise RecipeError(f"{name} asks for {asked[0]}, and no column states the limits.", hint=LIMITS_HINT)
+    for key, name in ((key, name) for key, names in keys.items() for name in names):
+        try:
+            kind = getattr(find(name), "of", task.answers_with)
+        except UsageError as error:
+            raise RecipeError(f"{key}: {error.what}", hint=error.hint) from error
+        if kind != task.answers_with:
+            raise RecipeError(
+                f"{key} asks for {name}, a metric of {kind}; {task.name} answers with {task.answers_with}.",
+                hint=f"metrics of {task.answers_with}: {', '.join(names_of(task.answers_with))}",
+            )
+        if needs_limits(name) and getattr(task.options, "limits", None) is None:
+            raise RecipeError(f"{key} asks for {name}, and no column states the limits.", hint=LIMITS_HINT)
 
 
 def _check_baselines(recipe: Recipe, prepared: Prepared) -> None:

@@ -39,7 +39,7 @@ from septet.engine.ranks import here
 from septet.engine.schedule import warmup_steps
 from septet.engine.shortcut import FirstTokenOnly, first_token_only
 from septet.engine.unpad import Unpadder, unpadder
-from septet.errors import ModelError, SeptetError
+from septet.errors import ModelError, RecipeError, SeptetError
 from septet.hasten import optimizer_by, speed_up
 from septet.methods import writes
 from septet.model import fresh, last_token, load, scratch, tiled
@@ -143,6 +143,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     recipe, task, processor, train = encoded.recipe, encoded.task, encoded.processor, encoded.train
     findings = Report(encoded.findings.findings)
     device = devices.choose_device(recipe.train.device)
+    _check_precision(recipe, device)
     torch.set_num_threads(recipe.train.threads or _threads())
     hidden, inner = _widths(encoded.config)
     # one process measures: what follows from it must be the same on all
@@ -323,6 +324,15 @@ def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool) -> Planner:
         here().world,
         divides(recipe),
     )
+
+
+def _check_precision(recipe: Recipe, device: torch.device) -> None:
+    """Refuse fp16 on a CPU, also where the recipe leaves the device open: it takes tens of times as long there."""
+    if recipe.train.precision == "fp16" and device.type == "cpu":
+        raise RecipeError(
+            "train.precision cannot be fp16 on this machine, which trains on its CPU: it is many times slower there than bf16 or fp32.",
+            hint="train.precision=auto",
+        )
 
 
 def _widths(config: dict[str, Any]) -> tuple[int, int]:

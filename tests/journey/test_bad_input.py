@@ -230,6 +230,28 @@ def test_resuming_with_another_recipe(case):
     refused(case.run("--resume"), 2, "train.lr: 0.002 then, 1e-05 now", "--force")
 
 
+def test_half_precision_on_a_cpu(case):
+    case.source["train"]["precision"] = "fp16"
+    case.source["train"].pop("device", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        refused(case.run(), 2, "train.precision cannot be fp16", "train.precision=auto")
+    assert not (case.run_folder / "steps.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "says"),
+    [
+        ("train.metric=chrf", "accuracy", "train.metric asks for chrf, a metric of texts"),
+        ("evaluate.metrics=[chrf]", "accuracy", "evaluate.metrics asks for chrf, a metric of texts"),
+        ("train.metric=acuracy", "accuracy", "train.metric: There is no metric named 'acuracy'"),
+    ],
+)
+def test_a_metric_that_cannot_be_computed_is_told_before_the_first_update(case, key, name, says):
+    refused(case.run(key), 2, says, name)
+    assert not (case.run_folder / "steps.jsonl").exists()
+
+
 def test_a_flipped_bit_in_the_artifact(case):
     assert case.run().exit_code == 0
     path = case.run_folder / "model" / "model.safetensors"
