@@ -329,7 +329,7 @@ class Course:
     def _stop(self, evaluated: bool) -> str | None:
         stopping = self.train.early_stopping
         if evaluated and stopping is not None and self.state.waits >= stopping.patience:
-            return f"early: {self.train.metric} did not improve by more than {stopping.min_delta:g} in {self.state.waits} evaluations"
+            return f"early: {self.train.metric} did not improve by more than {stopping.min_delta:g} in {self.state.waits} evaluation{'s' * (self.state.waits != 1)}"
         if self.train.max_time_s and here().decide(self._late):
             return f"train.max_time={self.train.max_time} was reached"
         return None

@@ -232,7 +232,12 @@ def test_the_usual_rate_is_that_of_the_optimizer(tmp_path: Path, optimizer: str,
     }
     found = run_signs(Run(tmp_path / "run").create(), Recipe.load(given), {"splits": {"train": {"rows": 9}}})
     assert found["usual_lr"] == pytest.approx(usual)
-    short = signs(losses=course(0.69, 0.64, 29), train_score=0.6, tuned=(0.59, 0.55, 0.63), **{name: found[name] for name in ("lr", "usual_lr", "optimizer")})
+    short = signs(
+        losses=course(0.69, 0.64, 29),
+        train_score=0.6,
+        tuned=(0.59, 0.55, 0.63),
+        **{name: found[name] for name in ("lr", "usual_lr", "optimizer")},
+    )
     assert judge(short).causes == ["too-short"]
 
 

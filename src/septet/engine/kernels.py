@@ -50,7 +50,7 @@ def unused(why: str) -> Finding:
         "kernels-unused",
         "warning",
         f"train.kernels does nothing here: {why}.",
-        "install a C++ compiler (g++), or train.kernels: false",
+        "install a C++ compiler (g++), or train.kernels: false" if "g++" in why else "train.kernels: false",
     )
 
 

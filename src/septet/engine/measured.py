@@ -56,7 +56,8 @@ def measured(
     figures = {name: better(value, before["figures"].get(name, value)) for name, value in found.items()}
     days = [*before["days"], time.strftime("%Y-%m-%d")]
     cache.write(FOLDER, key, {"figures": figures, "days": days, "time": before["time"]})
-    return Measured(figures, "measured now" if kept is None else f"measured now and {len(days) - 1} times before")
+    before_now = {0: "", 1: " and once before"}.get(len(days) - 1, f" and {len(days) - 1} times before")
+    return Measured(figures, f"measured now{before_now}")
 
 
 def fingerprint() -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Draft:
 
     def where(self, path: KeyPath) -> str:
         """Return the place of a path, or of the nearest block around it."""
-        if self.by_override(path):
+        begun = path not in self.lines and any(given[: len(path)] == path for given in self.overridden)
+        if begun or self.by_override(path):
             return COMMAND_LINE
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:

@@ -19,8 +19,12 @@ from septet.recipe.model import FILES, Model
 from septet.recipe.scan import Path as KeyPath
 from septet.recipe.scan import scalar
 from septet.recipe.schema import CHOSEN, DEFAULTS, SECTIONS, choices, chosen_block, default_of, keys, nested, optional
+from septet.recipe.train import seconds
 from septet.recipe.words import expected
 from septet.recipe.write import flow
+
+# what other versions of YAML, and people, write for true and false
+BOOLEANS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
 def validate(draft: Draft) -> dict[str, BaseModel]:
@@ -217,6 +221,12 @@ def _way_out(path: KeyPath, field: FieldInfo, received: Any) -> str:
             meant = received
         if meant is not None and not isinstance(meant, str) and _fits(field, meant):
             return f"{name}: {received.strip()} without the quotes{more}"
+    said = received.strip().lower() if isinstance(received, str) else None
+    if said in BOOLEANS and _fits(field, BOOLEANS[said]):
+        return f"{name}: {flow(BOOLEANS[said])}{more}"
+    number = isinstance(received, (int, float)) and not isinstance(received, bool)
+    if number and field.examples and isinstance(example := field.examples[0], str) and seconds(example):
+        return f"{name}: {example}, a time with its unit{more}"
     if isinstance(received, (bool, int, float)) and _fits(field, flow(received)):
         return f'{name}: "{flow(received)}", text stands in quotes{more}'
     if (

@@ -32,7 +32,7 @@ def test_of_times_the_shortest_counts(monkeypatch, tmp_path):
 def test_what_is_said_of_it(monkeypatch, tmp_path):
     ask, _ = taken(monkeypatch, tmp_path, 5.0, 9.0, 7.0)
     told = [ask().told for _ in range(4)]
-    assert told[:3] == ["measured now", "measured now and 1 times before", "measured now and 2 times before"]
+    assert told[:3] == ["measured now", "measured now and once before", "measured now and 2 times before"]
     assert told[3].startswith("measured on 20")
     assert str(cache.folder("measured")) in told[3]
 

@@ -188,6 +188,7 @@ def test_an_override_makes_the_block_it_needs():
         "train.lr=[1",
         "train.lr=eight",
         "train.lrr=1",
+        "train.early_stoping.patience=3",
         "foo=1",
         "serve.port=99999",
     ],
