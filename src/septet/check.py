@@ -66,7 +66,7 @@ class Checked:
             _products(self.machine["ceiling"]),
             f"model       {model['parameters']:,} parameters, {model['trainable']:,} learn ({model['trainable'] / model['parameters']:.1%})",
             f"estimate    {estimate['steps']:,} updates, {estimate['rows_per_s']:.0f} rows/s, about {clock(estimate['total_s'])} in all "
-            f"({estimate['low_s']:.0f} to {estimate['high_s']:.0f} s), {estimate['memory_bytes'] / 2**30:.2f} GiB of memory, {estimate['disk_bytes'] / 2**30:.2f} GiB of disk",
+            f"({clocks(estimate['low_s'], estimate['high_s'])}), {estimate['memory_bytes'] / 2**30:.2f} GiB of memory, {estimate['disk_bytes'] / 2**30:.2f} GiB of disk",
             "of which    "
             + ", ".join(f"{name} {clock(estimate[key])}" for key, name in ESTIMATED.items() if estimate[key] >= 0.5),
         ]
@@ -101,19 +101,31 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
             run, setup.recipe, {**facts, "ceiling": setup.ceiling.to_json()}, _model(setup), estimate, findings
         )
         run.write_json("check.json", checked.to_json())
-        for finding in findings:
-            listen("finding", finding=finding)
+        if findings.blockers:  # there will be no result that shows them
+            findings.tell(listen)
         findings.stop_on_blockers()
     return checked
 
 
 def clock(seconds: float) -> str:
     """Return a duration as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return _in(_unit(seconds), seconds) + f" {_unit(seconds)}"
+
+
+def clocks(low_s: float, high_s: float) -> str:
+    """Return two durations in one unit: `50 to 86 s`, `1.4 to 1.7 min`."""
+    unit = _unit(high_s)
+    return f"{_in(unit, low_s)} to {_in(unit, high_s)} {unit}"
+
+
+def _unit(seconds: float) -> str:
+    return "s" if seconds < 90 else "min" if seconds < 5400 else "h"
+
+
+def _in(unit: str, seconds: float) -> str:
+    """Return a duration in a unit; with one decimal where few of it would say too little."""
+    value = seconds / {"s": 1, "min": 60, "h": 3600}[unit]
+    return f"{value:,.1f}" if unit != "s" and value < 10 else f"{value:,.0f}"
 
 
 def _model(setup: Setup) -> dict[str, Any]:

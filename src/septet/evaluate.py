@@ -131,8 +131,6 @@ def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | 
         run.write_json(RECORD, record)
         run.rewrite(SCORES, scores)
         write_page(run)
-        for finding in findings:
-            listen("finding", finding=finding)
         run.event("evaluated", splits=list(records), seconds=record["seconds"])
         return Evaluated(run, scores, record)
 

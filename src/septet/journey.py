@@ -312,6 +312,7 @@ def run_all(
             if not resume and not launched().follows:
                 with during("check"), alone():
                     journey.stages["check"] = checking(recipe, opened, tables=tables, listen=listen)
+                    journey.stages["check"].findings.tell(listen)  # before the training begins
             going_on["resume"] = resume and opened.started
             journey.stages["train"] = training(
                 recipe, opened, **going_on, profile=profile, tables=tables, listen=listen
@@ -331,6 +332,7 @@ def _after_training(journey: Journey, opened: Run, listen: Listen) -> None:
 
     with _stage("evaluate", listen):
         journey.stages["evaluate"] = evaluating(opened, listen=listen)
+        journey.stages["evaluate"].findings.tell(listen)
     with _stage("deploy", listen):
         journey.stages["deploy"] = deploying(opened, listen=listen)
     if not answers_rows(opened):

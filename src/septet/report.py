@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from septet.errors import CheckError
+from septet.progress import Listen
 
 Level = Literal["blocker", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("blocker", "warning", "note")
@@ -61,6 +62,11 @@ class Report:
     @property
     def blockers(self) -> list[Finding]:
         return [f for f in self if f.level == "blocker"]
+
+    def tell(self, listen: Listen) -> None:
+        """Tell every finding, blockers first, to whoever shows progress."""
+        for finding in self:
+            listen("finding", finding=finding)
 
     def stop_on_blockers(self) -> None:
         """Raise `CheckError` naming every blocker.

@@ -102,3 +102,21 @@ def test_answers_are_measured_by_whole_batches():
     assert len(part) == 40 and share == pytest.approx(2 / 5)
     part, share = rehearse._written(Setup(), rows[:5])  # type: ignore[arg-type]
     assert sorted(part) == [0, 1, 2, 3, 4] and share == 1
+
+
+def test_a_finding_is_told_once(tmp_path, monkeypatch):
+    """By the result of the verb itself; within `run` when its stage ends, and again at the end."""
+    monkeypatch.chdir(tmp_path)
+    source = small.recipe(tmp_path, epochs=1)
+    heard = []
+
+    def listen(event, **facts):
+        heard.extend([facts["finding"].slug] if event == "finding" else [])
+
+    checked = journey.check(source, run="checked", listen=listen)
+    assert "precision-chosen" in checked.text() and "precision-chosen" not in heard
+    journey.run_all(source, run="all", listen=listen)
+    assert heard.count("precision-chosen") == 1
+    heard.clear()
+    evaluated = journey.evaluate("all", listen=listen)
+    assert not {finding.slug for finding in evaluated.findings} & set(heard)
