@@ -6,25 +6,26 @@ from typing import Any
 
 from septet.engine.timing import STEP_PARTS
 
-# parts of a run as they are shown
-TITLES = {
-    "data": "data (draw, collate)",
-    "forward": "forward and loss",
-    "backward": "backward",
-    "optimizer": "optimiser (norm, update, rounding)",
-    "validation": "validation",
+# parts of a run whose name says too little
+NAMES = {
     "saving": "checkpoints",
     "setup": "set-up",
-    "finish": "artifact",
+    "frozen": "the frozen part",
+    "finish": "the artifact",
     "profile": "the profile itself",
-    "other": "other",
 }
+DETAILS = {"data": " (draw, collate)", "forward": " and loss", "optimizer": " (norm, update, rounding)"}
+
+
+def named(part: str) -> str:
+    """Return the name of a part of a run as it is shown."""
+    return NAMES.get(part, part)
 
 
 def against(costs: dict[str, Any]) -> str:
     """Return what the whole stage took and most of it for what, beside what `check` had said."""
     parts = [(part, seconds / max(costs["stage_s"], 1e-9)) for part, seconds in costs["parts_s"].items()]
-    most = ", ".join(f"{part} {share:.0%}" for part, share in parts[:5])
+    most = ", ".join(f"{named(part)} {share:.0%}" for part, share in parts[:5])
     told = f"in all      {costs['stage_s']:.0f} s: {most}"
     guess = costs["estimate"] or {}
     if "total_s" not in guess:
@@ -44,7 +45,7 @@ def timing_table(costs: dict[str, Any], timing: dict[str, Any]) -> str:
     for part, seconds in costs["parts_s"].items():
         each = timing["parts"].get(part) if part in STEP_PARTS else None
         update = f"{each['mean_ms']:>9.1f} ms{each['p10_ms']:>10.1f} to {each['p90_ms']:.1f}" if each else ""
-        lines.append(f"  {TITLES.get(part, part):<34}{seconds:>8.1f} s{seconds / whole:>8.1%}{update}")
+        lines.append(f"  {named(part) + DETAILS.get(part, ''):<34}{seconds:>8.1f} s{seconds / whole:>8.1%}{update}")
     if timing["operators"]:
         first, last = timing["window"][0], timing["window"][-1]
         lines.append(f"{f'operators, updates {first} to {last}':<36}{'calls':>10}{'share':>8}{'an update':>12}")

@@ -140,7 +140,7 @@ def shares(parts: Mapping[str, float], *, title: str, width: int = 640) -> Html:
             width=max(0.0, end - start - 1),
             height=20,
             class_="bar tuned",
-            fill_opacity=0.55 if i % 2 else 0.25,
+            fill_opacity=0.35 if i % 2 else 0.2,
         )
         marks.append(tag("g", tag("title", f"{name}: {share:.1%}"), bar, label))
     return drawing(

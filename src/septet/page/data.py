@@ -99,14 +99,14 @@ def summary(story: Story) -> Html:
 
 def books(data: dict[str, Any]) -> Html:
     """Return the ledger: every row read, and what became of it; the sources and the files."""
-    ledger = data["ledger"]
+    ledger, media = data["ledger"], data["columns"].get("media")
     rows = []
     for split, account in ledger.items():
         dropped = ", ".join(f"{reason} {n:,}" for reason, n in account["dropped"].items()) or words.NO_VALUE
         truncated = (
             words.NO_VALUE
             if account["truncated_rows"] is None
-            else f"{account['truncated_rows']:,} rows, {account['truncated_tokens']:,} tokens"
+            else f"{account['truncated_rows']:,} rows" + ("" if media else f", {account['truncated_tokens']:,} tokens")
         )
         figures = (account["read"], account["received"], sum(account["moved"].values()))
         figures = (*figures, sum(account["dropped"].values()), account["kept"])

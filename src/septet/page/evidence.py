@@ -10,6 +10,7 @@ from septet.page.data import listed
 from septet.page.html import Html, join, table, tag
 from septet.page.matrix import matrix as draw_matrix
 from septet.page.report import Story
+from septet.timetable import named
 
 MOST_LABELS = 100  # a matrix with more would be a grey square
 SHOWN_LABELS = 60
@@ -124,7 +125,7 @@ def mistakes(story: Story) -> Html | None:
         ]
         parts.append(
             table(
-                ["text", "label", "predicted", "confidence", "loss"],
+                [story.data["columns"].get("media") or "text", "label", "predicted", "confidence", "loss"],
                 rows,
                 numeric=(3, 4),
                 caption=f"{split}: the {len(rows)} wrong answers with the highest loss",
@@ -174,7 +175,10 @@ def costs(story: Story) -> Html | None:
         [name, words.duration(facts["fit_s"]), words.duration(facts["answer_s"]), ", ".join(_facts(facts["facts"]))]
         for name, facts in story.record["baselines"].items()
     ]
-    tables = [table(["", "estimated", "measured"], rows, numeric=(1, 2), caption="The run")]
+    if guess:
+        tables = [table(["", "estimated", "measured"], rows, numeric=(1, 2), caption="The run")]
+    else:
+        tables = [table(["", ""], [[what, took] for what, _, took in rows], numeric=(1,), caption="The run")]
     if parts := spent.get("parts_s"):
         tables.append(_time(parts, story.files.get("timing.json")))
     if baselines:
@@ -188,10 +192,10 @@ def _time(parts: dict[str, float], timing: dict[str, Any] | None) -> Html:
     """Return where the time went: by part, and by operator where the run was profiled."""
     whole = sum(parts.values()) or 1.0
     shown: list[Any] = [
-        charts.shares({part: seconds / whole for part, seconds in parts.items()}, title="Time by part"),
+        charts.shares({named(part): seconds / whole for part, seconds in parts.items()}, title="Time by part"),
         table(
             ["where the time went", "", "share"],
-            [[part, words.duration(seconds), f"{seconds / whole:.1%}"] for part, seconds in parts.items()],
+            [[named(part), words.duration(seconds), f"{seconds / whole:.1%}"] for part, seconds in parts.items()],
             numeric=(1, 2),
             caption="Time by part",
         ),

@@ -232,3 +232,35 @@ def test_the_page_shows_where_the_time_went():
     assert "operator" not in _time(parts, None)
     bar = charts.shares({"a": 0.75, "<b>": 0.25}, title="parts")
     assert bar.count("<rect") == 2 and "<b>" not in bar
+
+
+def test_parts_of_a_run_have_the_same_names_on_the_page_and_on_the_screen():
+    from septet.page.evidence import _time
+    from septet.timetable import against
+
+    parts = {"setup": 3.0, "saving": 2.0, "finish": 1.0}
+    screen, shown = against({"stage_s": 6.0, "parts_s": parts, "estimate": None}), _time(parts, None)
+    for name in ("set-up", "checkpoints", "the artifact"):
+        assert name in screen and name in shown
+    assert "setup" not in shown and "finish" not in shown
+
+
+def test_a_run_that_was_not_checked_has_no_column_of_estimates(tmp_path, monkeypatch):
+    invented_run.answering(monkeypatch, skill=0.8)
+    run = invented_run.write(tmp_path, labels=2, rows=(60, 20, 30), overrides=("evaluate.baselines=[majority]",))
+    evaluate(run)
+    assert "estimated" in page_of(run).words
+    run.write_json("costs.json", {**run.read_json("costs.json"), "estimate": None})
+    write(run)
+    assert "estimated" not in page_of(run).words
+
+
+def test_mistakes_are_called_what_the_rows_are(tmp_path, monkeypatch):
+    invented_run.answering(monkeypatch, skill=0.5)
+    run = invented_run.write(tmp_path, labels=2, rows=(60, 20, 30), overrides=("evaluate.baselines=[majority]",))
+    evaluate(run)
+    assert '<th scope="col">text</th><th scope="col">label</th>' in (run.path / "report.html").read_text()
+    data = run.read_json("data.json")
+    run.write_json("data.json", {**data, "columns": {**data["columns"], "media": "picture"}})
+    write(run)
+    assert '<th scope="col">picture</th><th scope="col">label</th>' in (run.path / "report.html").read_text()
