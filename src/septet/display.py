@@ -175,6 +175,7 @@ def quieten_libraries(debug: bool) -> None:
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
         ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"),
         ("TQDM_DISABLE", "1"),
+        ("KINETO_LOG_LEVEL", "6"),  # PyTorch's profiler
     ):
         os.environ.setdefault(name, value)
 
@@ -305,8 +306,7 @@ class Live:
             self._clear()
         if event == "evaluation" and facts.get("metric") in facts["scores"]:
             self._score = f" · {facts['metric']} {_number(facts['scores'][facts['metric']])}"
-        line = _line_of(event, facts)
-        if line:
+        if line := _line_of(event, facts):
             level = getattr(facts.get("finding"), "level", "")
             style = "bold" if event == "stage" else _MARKS[level][1] if level else None
             self._console.print(line, style=style, markup=False, soft_wrap=True)
