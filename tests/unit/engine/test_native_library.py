@@ -7,6 +7,7 @@ import platform
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,6 +126,16 @@ def test_each_processor_and_openmp_has_its_own_library(compiler, monkeypatch):
 def test_what_a_compiler_says(compiler, tmp_path, lines, why):
     compiler.does(*lines)
     assert native.lacking().endswith(why)
+    assert not list((tmp_path / "native").iterdir())
+
+
+def test_a_compiler_that_does_not_end(compiler, tmp_path, monkeypatch):
+    """It is not waited for, nor are the processes that it has started."""
+    compiler.does("sleep 9 &", "sleep 9")
+    monkeypatch.setattr(native, "LONGEST_S", 1)
+    began = time.perf_counter()
+    assert native.lacking().endswith("quick took longer than 1 s")
+    assert time.perf_counter() - began < 8
     assert not list((tmp_path / "native").iterdir())
 
 

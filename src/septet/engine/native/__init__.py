@@ -80,6 +80,8 @@ def _loaded() -> tuple[ctypes.CDLL | None, str]:
 
 def _told(error: OSError | subprocess.SubprocessError) -> str:
     """Return the line that says why there is no library; where a disk is full, the linker says "failed" first."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"{error.cmd[0]} took longer than {error.timeout:.0f} s"
     said = (getattr(error, "stderr", "") or str(error)).strip()
     if isinstance(error, subprocess.CalledProcessError) and not error.stderr.strip():
         said = f"{error.cmd[0]} gives {error.returncode} and says nothing"
