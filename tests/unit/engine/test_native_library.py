@@ -81,6 +81,18 @@ def test_a_library_that_is_not_whole_is_compiled_anew(compiler):
     assert list(kept.parent.iterdir()) == [kept]
 
 
+def test_what_a_killed_process_left_is_cleared_away(compiler):
+    kept = native._built()
+    old, new = (kept.with_name(f"{native.WORK}{name}") for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "half.so").touch()
+    os.utime(old, (0, 0))
+    kept.unlink()
+    assert native._built() == kept
+    assert sorted(kept.parent.iterdir()) == sorted([kept, new])  # another may be at work in the new one
+
+
 def test_what_others_could_have_written_is_not_loaded(compiler, monkeypatch):
     before = os.umask(0)
     try:

@@ -17,6 +17,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from functools import cache as once
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ NEEDS = ("avx512f", "avx512_bf16")
 # no rule of IEEE 754 is given up but for errno and traps, which nobody reads
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-fPIC", "-fopenmp")
 LONGEST_S = 300
+WORK = "compiling-"
 
 # what each function takes: a tensor (t), a whole number (n, i), or a number of fp32 (f) or fp64 (d)
 _SIGNATURES = {
@@ -112,7 +114,8 @@ def _built() -> Path:
         raise OSError(f"other users can write {kept.parent}, from where code would be loaded (SEPTET_CACHE, chmod 700)")
     if _whole(kept):
         return kept
-    work = tempfile.mkdtemp(dir=kept.parent)
+    _sweep(kept.parent)
+    work = tempfile.mkdtemp(prefix=WORK, dir=kept.parent)
     try:
         made = Path(work) / name
         _run(compiler, *FLAGS, "-shared", *map(str, sources), *openmp, "-o", str(made), limit_s=LONGEST_S)
@@ -125,6 +128,14 @@ def _built() -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return kept
+
+
+def _sweep(folder: Path) -> None:
+    """Clear away what processes that were killed while they compiled have left."""
+    for left in folder.glob(f"{WORK}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 2 * LONGEST_S:
+                shutil.rmtree(left)
 
 
 def _run(*command: str, limit_s: float) -> subprocess.CompletedProcess[str]:
