@@ -322,8 +322,8 @@ def _rows(batches: Sequence[Batch]) -> list[int]:
 
 
 def row_name(row: int) -> str:
-    """Return a row's id as the ledger writes it."""
-    return f"{row & 0xFFFFFFFFFFFFFFFF:016x}"
+    """Return a row's id as the prepared files (`_row`) and the report have it."""
+    return str(row)
 
 
 def _shown(rows: Sequence[int]) -> str:

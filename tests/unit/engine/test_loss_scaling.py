@@ -86,7 +86,7 @@ def test_without_scaling_an_infinite_gradient_is_an_error_and_changes_nothing(b,
         run(b, state, 5, scaled=False)
     assert state.step == 2
     batch = b.source(b.planner(batch=8, budget=10**6)).group(2)[1][0]
-    assert all(f"{row & 0xFFFFFFFFFFFFFFFF:016x}" in str(caught.value) for row in batch.rows[:8])
+    assert all(str(row) in str(caught.value) for row in batch.rows[:8])
 
 
 def test_clipping_bounds_the_update_and_reports_the_norm_before_it(tiny_bert):
