@@ -61,7 +61,7 @@ def attention(
     if site is not None and (layout := site.clock.unpadded) is not None:
         if softcap is not None:
             raise ModelError("Rows laid end to end cannot have capped scores.")
-        tokens = [x[0].transpose(0, 1).contiguous() for x in (query, key, value)]
+        tokens = [x.squeeze(0).transpose(0, 1).contiguous() for x in (query, key, value)]
         causal = bool(getattr(module, "is_causal", False))
         by_kernel = site.clock.native and kernels.attends(tokens, layout, causal=causal)
         attend = kernels.Attention if by_kernel else _Unpadded

@@ -44,7 +44,7 @@ def logits_at(model: Any, inputs: dict[str, torch.Tensor], places_N: torch.Tenso
         if handle is not None:
             handle.remove()
     if logits.shape[0] == 1 and logits.shape[1] == len(places_N):
-        return logits[0]
+        return logits.squeeze(0)  # the gradient of an index would be a copy among zeros
     # a model that has no output embedding of its own, or calls it otherwise
     return logits.flatten(0, 1)[places_N]
 
