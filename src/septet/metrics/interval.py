@@ -42,7 +42,8 @@ def intervals(
 ) -> list[Score]:
     """Return each metric's value and percentile interval.
 
-    A resample in which a metric is undefined (the class has no row in it) is left out of its interval; when that is so in all of them the
+    Where all rows are right, or all wrong, every resample is like them and says nothing of rows to come; the bound is then the exact one
+    of a share of so many rows (Clopper & Pearson 1934). A resample in which a metric is undefined (the class has no row in it) is left out of its interval; when that is so in all of them the
     interval is the value.
 
     Raises:
@@ -53,7 +54,10 @@ def intervals(
     scores = []
     for i, name in enumerate(names):
         low, high = _edges(found[:, i], confidence, values[name])
-        scores.append(Score(name, values[name], low, high, answers.num_rows(name)))
+        n = answers.num_rows(name)
+        if isinstance(answers, Choices) and n and low == high == values[name]:
+            low, high = _all_alike(values[name], n, confidence)
+        scores.append(Score(name, values[name], low, high, n))
     return scores
 
 
@@ -122,6 +126,12 @@ def _edges(values: np.ndarray, confidence: float, fallback: float) -> tuple[floa
         return fallback, fallback
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _all_alike(value: float, n: int, confidence: float) -> tuple[float, float]:
+    """Return the bounds of a share that is 1 or 0 of `n` rows; of anything else, the value."""
+    least = ((1 - confidence) / 2) ** (1 / n)
+    return {1.0: (least, 1.0), 0.0: (0.0, 1 - least)}.get(value, (value, value))
 
 
 def _binomial_p(least: int, n: int) -> float:

@@ -126,7 +126,7 @@ def scores(story: Story) -> Html:
     parts: list[Any] = [
         tag(
             "p",
-            f"Beneath each value stands its {story.record['confidence']:.0%} interval, from {story.record['bootstrap']:,} bootstrap resamples of the rows. ",
+            f"Beneath each value stands its {story.record['confidence']:.0%} interval, from {story.record['bootstrap']:,} bootstrap resamples of the rows; where all are right, or all wrong, it is the exact one of a share (Clopper and Pearson). ",
             "Differences are paired: both systems answered the same rows.",
             " Where ↓ stands, lower is better; the base is the model before tuning." if story.texts else None,
             class_="muted",

@@ -109,3 +109,14 @@ def test_many_rows_and_classes_stay_within_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found) == 81 and peak < 300e6
+
+
+@pytest.mark.parametrize(("accuracy", "low", "high"), [(1.0, 0.9097, 1.0), (0.0, 0.0, 0.0903)])
+def test_all_rows_alike_leave_room_for_rows_to_come(accuracy, low, high):
+    given = answers(accuracy, n=39)
+    found = intervals(["accuracy", "recall[a]"], given)
+    exact = binomtest(round(39 * accuracy), 39).proportion_ci(method="exact")
+    assert (found[0].low, found[0].high) == pytest.approx((exact.low, exact.high))
+    assert (found[0].low, found[0].high) == pytest.approx((low, high), abs=1e-4)
+    of_class = binomtest(round(found[1].n * accuracy), found[1].n).proportion_ci(method="exact")
+    assert found[1].n < 39 and (found[1].low, found[1].high) == pytest.approx((of_class.low, of_class.high))
