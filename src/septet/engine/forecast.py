@@ -30,7 +30,7 @@ class Forecast:
         total: updates of the whole run.
         evaluate_every: updates between two validations; there is one after the last update, and a checkpoint after each.
         save_every: updates between two checkpoints besides.
-        estimate: what `check` measured: `validation_each_s`, `saving_each_s`, `finish_s`; empty where it did not.
+        estimate: what `check` measured: `tokens_per_s`, `validation_each_s`, `saving_each_s`, `finish_s`; empty where it did not.
 
     Attributes:
         kept: forecasts on the way: the update, the seconds then gone and left.
@@ -75,8 +75,7 @@ class Forecast:
 
     def left_s(self, step: int) -> float:
         """Return the seconds from an update to the end of the run."""
-        speed = self._seconds / self._tokens if self._tokens else 0.0
-        ahead = speed * self.tokens_left(step)
+        ahead = self._speed() * self.tokens_left(step)
         whole = -(-self.total // self.evaluate_every) - step // self.evaluate_every if step < self.total else 0
         between = 0 if self.save_every is None else self.total // self.save_every - step // self.save_every
         ahead += whole * (self._price("validation") + self._price("saving")) + between * self._price("saving")
@@ -105,6 +104,12 @@ class Forecast:
             {"step": at["step"], "left_s": round(at["left_s"], 1), "took_s": round(gone_s - at["gone_s"], 1)}
             for at in self.kept
         ]
+
+    def _speed(self) -> float:
+        """Return the seconds of a token; as long as the updates are cold, which take several times as long, those that `check` measured."""
+        if self._seen <= COLD and (measured := float(self.estimate.get("tokens_per_s", 0.0))):
+            return 1 / measured
+        return self._seconds / self._tokens if self._tokens else 0.0
 
     def _price(self, part: str) -> float:
         return self._each.get(part, float(self.estimate.get(f"{part}_each_s", 0.0)))

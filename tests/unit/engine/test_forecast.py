@@ -55,6 +55,13 @@ def test_the_newest_updates_count_most_and_the_cold_first_ones_not_at_all():
     assert said[499] == pytest.approx(0.03 * 40 * 500, rel=0.01)
 
 
+def test_until_updates_are_warm_the_speed_is_the_one_that_check_measured():
+    p = planner([10] * 4000)
+    forecast = Forecast(p, total=1000, evaluate_every=1000, estimate={"tokens_per_s": 50.0})
+    said = run(forecast, range(1, 4), lambda step: 1.0 if step <= 2 else 0.01)
+    assert said == pytest.approx([40 * 999 / 50, 40 * 998 / 50, 0.01 * 40 * 997])
+
+
 def test_validations_and_checkpoints_to_come_are_priced():
     p = planner([10] * 400)  # 100 updates of 40 tokens
     told = {"validation_each_s": 2.0, "saving_each_s": 0.5, "finish_s": 7.0}
