@@ -152,7 +152,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, recipe, hidden, ceiling))
     loaded, model, clock, told, ours = _built(recipe, task, method, folder, processor, train)
-    findings.add(*told, damaged(model))
+    findings.add(*told, damaged(model), devices.crowded(recipe.train.threads))
     recipe = _placed(recipe, model, device, findings)
     findings.stop_on_blockers()
     asked = None if task.input.varies else perceive.asked(task, train, processor, device)

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from septet.engine.machine import cores
 from septet.engine.measured import measured
 from septet.launch import launched
+from septet.report import Finding
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # bf16 costs rounding; below this gain it is not worth it
@@ -47,6 +49,14 @@ class Ceiling:
 
     def to_json(self) -> dict[str, Any]:
         return {name: round(v, 1) if isinstance(v, float) else v for name, v in asdict(self).items()}
+
+
+def crowded(threads: int | None) -> Finding | None:
+    """Return what is told where a recipe asks for more threads than this process may use cores."""
+    if threads is None or threads <= cores():
+        return None
+    message = f"train.threads is {threads:,} and this process may use {cores():,} cores: threads wait for one another."
+    return Finding("threads-waiting", "warning", message, f"train.threads={cores()}, or leave it out")
 
 
 def choose_device(wanted: str | None) -> torch.device:

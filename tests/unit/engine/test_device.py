@@ -6,6 +6,7 @@ from torch import nn
 
 from septet.engine import device
 from septet.engine.device import Ceiling, choose_device, choose_precision, flops_per_token, measure_ceiling
+from septet.engine.machine import cores
 from septet.engine.masters import Masters
 from septet.errors import UsageError
 from tiny import bench
@@ -107,3 +108,10 @@ def test_flops_follow_what_learns(tiny_bert):
     forward, both = flops_per_token(frozen)
     assert forward == 2.0 * matrices
     assert both - forward < 0.2 * forward
+
+
+def test_more_threads_than_cores_are_told():
+    found = device.crowded(cores() + 1)
+    assert found is not None and found.slug == "threads-waiting" and found.level == "warning"
+    assert f"may use {cores()} cores" in found.message
+    assert device.crowded(cores()) is None and device.crowded(None) is None
