@@ -92,6 +92,7 @@ def verb(*, args: list[str], at: str | None, number: int, told: str) -> int:
 
     os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup before pytest has it ignored
     sent = []
 
     def watch(event: str, values: tuple[Any, ...]) -> None:
