@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,22 @@ def no_cleaning() -> Any:
     from septet.data.clean import Cleaning
 
     return Cleaning("none", control=False, whitespace=False)
+
+
+@contextlib.contextmanager
+def stopped_after(update: int) -> Iterator[None]:
+    """Within, a training is interrupted once this update is recorded; it is an error if none is."""
+    import pytest
+
+    from septet.course import Course
+
+    record = Course._record
+
+    def stop(course: Course, step: Any) -> None:
+        record(course, step)
+        if step.step == update:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Course, "_record", stop)
+        yield

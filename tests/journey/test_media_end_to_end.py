@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import small
 from media import PICTURES, RECORDINGS, TRAIN, said
 from septet import journey
-from septet.course import Course
 from septet.errors import ModelError, RecipeError, SeptetError, UsageError
 from septet.predict import predict
 
@@ -109,15 +109,7 @@ def test_a_resumed_run_has_the_same_bytes(tmp_path, medium, kind, model, policy,
 
     often = source(save_every=1, micro_batch=7)
     journey.train(often, run=tmp_path / "runs" / "whole")
-    record = Course._record
-
-    def third(self, step):
-        record(self, step)
-        if step.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Course, "_record", third)
+    with small.stopped_after(3):
         journey.train(often, run=tmp_path / "runs" / "cut")
     journey.train(often, run=tmp_path / "runs" / "cut", resume=True)
     weights = [(tmp_path / "runs" / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")]

@@ -7,7 +7,6 @@ import pytest
 
 import small
 from septet import journey, registry
-from septet.course import Course
 from septet.errors import RunError
 from septet.resume import MAY, NAME, STAYS, WILL
 from septet.run import Run
@@ -24,15 +23,7 @@ def begun(tmp_path_factory):
     code = folder / "mine.py"
     code.write_text(CODE)
     source = small.recipe(folder, save_every=1)
-    record = Course._record
-
-    def third(self, step):
-        record(self, step)
-        if step.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Course, "_record", third)
+    with small.stopped_after(3):
         journey.train(source, run=folder / "run", code=[str(code)])
     yield folder, source, code
     registry._codes.pop(("baseline", "mine"))
