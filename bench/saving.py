@@ -70,7 +70,7 @@ def main(millions: float = 22.7) -> None:
 
 
 def trained(count: int) -> Any:
-    """Return an optimiser over so many parameters, after one update."""
+    """Return an optimizer over so many parameters, after one update."""
     torch.manual_seed(0)
     model = nn.ModuleList([nn.Linear(1000, 1000, bias=False) for _ in range(max(1, count // 1_000_000))])
     names = [name for name, _ in model.named_parameters()]

@@ -1,4 +1,4 @@
-"""Checkpoints and best weights straight into a folder: what the thread of `septet/engine/writer.py` commits, without run and optimiser."""
+"""Checkpoints and best weights straight into a folder: what the thread of `septet/engine/writer.py` commits, without run and optimizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a model is compiled, computed by our own kernels, or computed again, how it attends, and what its optimiser is computed by."""
+"""What of a model is compiled, computed by our own kernels, or computed again, how it attends, and what its optimizer is computed by."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def speed_up(setup: Setup) -> None:
 
 
 def optimizer_by(setup: Setup) -> str:
-    """Return what computes an optimiser's pass over masters that are not their parameters: "torch", "compiled" or "kernels"."""
+    """Return what computes an optimizer's pass over masters that are not their parameters: "torch", "compiled" or "kernels"."""
     if setup.clock.native:
         return "kernels"
     return "compiled" if setup.recipe.train.compile and not compiled.no_compiler() else "torch"

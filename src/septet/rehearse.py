@@ -122,7 +122,7 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
 
 
 def _moment_bytes(optimizer: Any) -> float:
-    """Return the bytes that an optimiser keeps for each number that learns."""
+    """Return the bytes that an optimizer keeps for each number that learns."""
     kept = sum(t.nbytes for t in optimizer.state().values())
     return kept / max(1, sum(t.numel() for t in optimizer.masters.tensors.values()))
 

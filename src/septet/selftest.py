@@ -163,7 +163,7 @@ def fingerprints(run: Path) -> dict[str, str]:
     files = {
         "model": run / "model" / "model.safetensors",
         "weights of checkpoint": newest / "masters.safetensors",
-        "optimiser": newest / "optimizer.safetensors",
+        "optimizer": newest / "optimizer.safetensors",
     }
     found = {what: hashlib.sha256(path.read_bytes()).hexdigest() for what, path in files.items()}
     for stream in ("steps.jsonl", "evaluations.jsonl"):

@@ -106,7 +106,7 @@ class Setup:
         self.states = None if self.frozen is None else self.frozen.kept(listen)
 
     def optimizer(self) -> Optimizer:
-        """Return a fresh optimiser over fp32 masters; an unshared input embedding is trained on its used rows only, where that is exact."""
+        """Return a fresh optimizer over fp32 masters; an unshared input embedding is trained on its used rows only, where that is exact."""
         recipe, train, chosen = self.recipe, self.recipe.train, self.recipe.optimizer
         part = registry.part("optimizer", chosen.name)(chosen)
         # what a task draws may be any token

@@ -193,6 +193,17 @@ def test_each_test_file_has_its_own_name():
     assert not [name for name, count in names.items() if count > 1]
 
 
+def test_the_optimizer_has_one_spelling():
+    """The recipe's key and the field's term; another spelling beside it is found by no search."""
+    root, other = Path(__file__).parents[2], "optimi" + "ser"
+    folders = ("src", "tests", "docs", "recipes", "bench")
+    found = [*root.glob("*.md"), *(path for name in folders for path in (root / name).rglob("*"))]
+    kinds = (".py", ".md", ".yaml", ".toml", ".cpp", ".css")
+    looked = [p for p in found if p.suffix in kinds and "results" not in p.relative_to(root).parts]
+    assert len(looked) > 600
+    assert not [p for p in looked if other in p.read_text(encoding="utf-8", errors="replace").lower()]
+
+
 def test_files_and_functions_stay_short():
     long = [f"{p.relative_to(SOURCE)}: {n} lines" for p in FILES if (n := len(p.read_text().splitlines())) > 400]
     for path, tree in TREES.items():

@@ -94,7 +94,7 @@ def weights(patch: pytest.MonkeyPatch, at: Collection[int], value: float) -> Non
 
 
 def model_weight(patch: pytest.MonkeyPatch, after: int, value: float) -> None:
-    """Let an optimiser's step, the n-th of the process, leave a weight that is no number."""
+    """Let an optimizer's step, the n-th of the process, leave a weight that is no number."""
     real, done = AdamW.step, [0]
 
     def planted(self: Any, lr: float, factor: float = 1.0) -> None:

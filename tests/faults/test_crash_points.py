@@ -94,7 +94,7 @@ def path_of(handle: int) -> Path:
 
 
 class Weights:
-    """What `Checkpoints.save` takes of an optimiser: values that tell which step they are of."""
+    """What `Checkpoints.save` takes of an optimizer: values that tell which step they are of."""
 
     cut = None
 

@@ -1,4 +1,4 @@
-"""Memory that runs out: in a forward or backward pass the same update is made in smaller micro-batches; within the optimiser's step the run goes back."""
+"""Memory that runs out: in a forward or backward pass the same update is made in smaller micro-batches; within the optimizer's step the run goes back."""
 
 import math
 import subprocess
@@ -170,7 +170,7 @@ def fail_in_step(patch, calls):
     patch.setattr(AdamW, "step", step)
 
 
-def test_within_the_optimisers_step(tmp_path, monkeypatch):
+def test_within_the_optimizers_step(tmp_path, monkeypatch):
     recipe, whole = begin(tmp_path, "whole")
     train(recipe, whole)
     recipe, run = begin(tmp_path, "run")
@@ -183,7 +183,7 @@ def test_within_the_optimisers_step(tmp_path, monkeypatch):
         recipe, run = begin(tmp_path, f"stop-{len(calls)}")
         with monkeypatch.context() as patch:
             fail_in_step(patch, calls)
-            with pytest.raises(ResourceError, match="within the optimiser's step of update"):
+            with pytest.raises(ResourceError, match="within the optimizer's step of update"):
                 train(recipe, run)
         found = load_latest(run.checkpoints)
         assert (found and found.state.step) == saved

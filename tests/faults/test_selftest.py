@@ -31,7 +31,7 @@ def test_runs_that_are_killed_come_to_the_same_bytes(capsys, monkeypatch):
     assert set(told["sha256"]["classify"]) == {
         "model",
         "weights of checkpoint",
-        "optimiser",
+        "optimizer",
         "steps.jsonl",
         "evaluations.jsonl",
     }

@@ -1,4 +1,4 @@
-"""Every optimiser takes a recipe from its name to an artifact, its options change what is learned, and a missing package is named."""
+"""Every optimizer takes a recipe from its name to an artifact, its options change what is learned, and a missing package is named."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""What stands before the optimiser: numbers that are none, losses that leap, and memory that runs out.
+"""What stands before the optimizer: numbers that are none, losses that leap, and memory that runs out.
 
 The loop shows a `Guard` what it has on the host anyway (losses, norms, weights of rows), so that watching asks the device nothing. What is
 wrong is a `Fault`; by the recipe's policy (`train.guard`) the guard ends the run with a `TrainingError`, lets the update be left out, or
@@ -239,15 +239,15 @@ class Guard:
         watch.splits += 1
 
     def half_moved(self) -> GoBack:
-        """Return what to raise where memory ran out while the optimiser moved the weights, some of them or all."""
+        """Return what to raise where memory ran out while the optimizer moved the weights, some of them or all."""
         step = self.state.step
         error = ResourceError(
-            f"The machine ran out of memory within the optimiser's step of update {step + 1}; what was saved before is kept.",
+            f"The machine ran out of memory within the optimizer's step of update {step + 1}; what was saved before is kept.",
             hint="optimizer=adafactor or method=lora, in another folder: --run DIR",
         )
         if self.state.watch.rollbacks >= MOST_ROLLBACKS:
             raise error
-        reason = "memory ran out within the optimiser's step"
+        reason = "memory ran out within the optimizer's step"
         return GoBack(error, step=step + 1, reason=reason, rows=[], good=step, diverged=False, avoid=False)
 
     def _error(self, fault: Fault, after: str = "") -> TrainingError:

@@ -1,7 +1,7 @@
 """The training loop as a generator: it yields after each update, when the state is consistent.
 
 Logging, validation, saving and stopping live in the caller, in plain Python (`septet/train.py`); the caller owns the
-`TrainState`. A loss or gradient that is not a number never reaches the optimiser (`guard.py`). Where memory runs out in a forward or
+`TrainState`. A loss or gradient that is not a number never reaches the optimizer (`guard.py`). Where memory runs out in a forward or
 backward pass, the same group is computed again in smaller micro-batches.
 """
 

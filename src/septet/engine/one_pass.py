@@ -43,7 +43,7 @@ class OnePassAdamW(AdamW):
         decays = [(name, group["weight_decay"]) for group in groups for name in group["names"]]
         # the first call decides whether a compiled loop uses more than one core: the largest comes first
         self._decays = dict(sorted(decays, key=lambda pair: -masters.tensors[pair[0]].numel()))
-        self._move: Callable[..., None] = _native_move if kernels else or_plain(_move, "The optimiser")
+        self._move: Callable[..., None] = _native_move if kernels else or_plain(_move, "The optimizer")
         self._square_sum: Callable[..., torch.Tensor] = (
             _native_square_sum if kernels else or_plain(_square_sum, "The gradient's norm")
         )

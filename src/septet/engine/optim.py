@@ -1,6 +1,6 @@
-"""The optimiser over fp32 masters: whatever dtype the model computes in, updates are exact in fp32.
+"""The optimizer over fp32 masters: whatever dtype the model computes in, updates are exact in fp32.
 
-`Optimizer` puts any optimiser of PyTorch's interface over the masters; `AdamW` is the one that `engine/muon.py` and `engine/one_pass.py` build on.
+`Optimizer` puts any optimizer of PyTorch's interface over the masters; `AdamW` is the one that `engine/muon.py` and `engine/one_pass.py` build on.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class Optimizer:
-    """An optimiser of PyTorch's interface over the masters.
+    """An optimizer of PyTorch's interface over the masters.
 
     Args:
         masters: the tensors to update.
         groups: parameter names with their weight decay, from the method.
-        make: returns the inner optimiser over groups of masters.
+        make: returns the inner optimizer over groups of masters.
         kept: what the inner one keeps for a tensor, by its own names.
         divides: the inner one's kernel divides gradients by `grad_scale` as it reads them, which saves clipping a pass over memory.
         decays: weight decay is applied here, before the update, because the inner one's is not decoupled.
@@ -92,7 +92,7 @@ class Optimizer:
         """Take the values that `state` gave; nothing saved means before the first step.
 
         Raises:
-            RunError: another optimiser saved them.
+            RunError: another optimizer saved them.
         """
         self._refuse_others(saved)
         for name in self.names:
@@ -121,7 +121,7 @@ class Optimizer:
         return (self.masters.tensors[name] for name in self.names)
 
     def _of(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the groups as PyTorch's optimisers take them, without empty ones."""
+        """Return the groups as PyTorch's optimizers take them, without empty ones."""
         return [
             {"params": [self.masters.tensors[n] for n in g["names"]], "weight_decay": g["weight_decay"]}
             for g in groups
@@ -143,7 +143,7 @@ class Optimizer:
                     torch._foreach_mul_(learning, 1.0 - lr * group["weight_decay"])
 
     def _scale(self, inner: torch.optim.Optimizer, factor: float, divisor: torch.Tensor | None) -> None:
-        """Let the next step of an inner optimiser see scaled gradients."""
+        """Let the next step of an inner optimizer see scaled gradients."""
         if self.divides:
             setattr(inner, "grad_scale", divisor)  # noqa: B010  (an attribute that the fused step reads, declared nowhere)
         elif factor != 1.0:

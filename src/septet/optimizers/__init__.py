@@ -1,6 +1,6 @@
-"""Optimisers: how gradients move the weights. One file is one optimiser.
+"""Optimizers: how gradients move the weights. One file is one optimizer.
 
-An optimiser is a class with the options of its file. `over` returns it at work over fp32 masters (`engine/optim.py`). Weight decay is
+An optimizer is a class with the options of its file. `over` returns it at work over fp32 masters (`engine/optim.py`). Weight decay is
 `train.weight_decay` and decoupled for all of them; rate, schedule and clipping are the loop's.
 """
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class OptimizerPart(Protocol):
-    """The contract of an optimiser.
+    """The contract of an optimizer.
 
     Attributes:
         lr_scale: what a method's learning rate, found with AdamW, is multiplied with, where the recipe names none.
@@ -29,11 +29,11 @@ class OptimizerPart(Protocol):
     by_number: bool
 
     def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> Optimizer:
-        """Return the optimiser at work.
+        """Return the optimizer at work.
 
         Args:
             groups: parameter names with their weight decay, from the method.
-            model: what is trained, for an optimiser that treats some of its parameters apart.
+            model: what is trained, for an optimizer that treats some of its parameters apart.
             by: "torch"; or "compiled" or "kernels", where an update in one pass is wanted and possible in that way.
         """
         ...

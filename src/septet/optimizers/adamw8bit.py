@@ -35,7 +35,7 @@ class Adamw8bit:
         self.options = options or Options()
 
     def over(self, masters: Masters, groups: list[dict[str, Any]], *, model: Any, by: str) -> Optimizer:
-        """Return the optimiser at work.
+        """Return the optimizer at work.
 
         Raises:
             MissingExtraError: bitsandbytes is not installed.

@@ -218,7 +218,7 @@ _KEYS: dict[str, tuple[str, str, Convert | None]] = {
     "metric_for_best_model": (_HF, "train.metric", _metric),
     "early_stopping_patience": (_HF, "train.early_stopping", _patience),
     "early_stopping_threshold": (_HF, "train.early_stopping", _delta),
-    # learning rate and optimiser
+    # learning rate and optimizer
     "learning_rate": (_HF, "train.lr", None),
     "lr_scheduler_type": (_HF, "train.schedule", _schedule),
     "lr_scheduler": (_AX, "train.schedule", _schedule),

@@ -45,7 +45,7 @@ def made(kind, *, compact=False, dtype=torch.bfloat16):
 
 
 def learn(model, optimizer, steps, *, parts=1, begin=0, factor=1.0):
-    """Return the norms; both optimisers see the same gradients, as a difference of one bit would grow."""
+    """Return the norms; both optimizers see the same gradients, as a difference of one bit would grow."""
     norms = []
     for i in range(begin, begin + steps):
         generator = torch.Generator().manual_seed(i)
@@ -154,7 +154,7 @@ def test_where_the_compiler_fails_it_computes_the_same_and_says_so(monkeypatch):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         learn(quick, found, 5)
-    assert sorted(str(each.message).split(" cannot")[0] for each in told) == ["The gradient's norm", "The optimiser"]
+    assert sorted(str(each.message).split(" cannot")[0] for each in told) == ["The gradient's norm", "The optimizer"]
     close(found, expected)
 
 

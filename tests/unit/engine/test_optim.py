@@ -1,4 +1,4 @@
-"""The optimiser over masters is torch's AdamW, with embedding rows left out, and in bf16."""
+"""The optimizer over masters is torch's AdamW, with embedding rows left out, and in bf16."""
 
 import pytest
 import torch

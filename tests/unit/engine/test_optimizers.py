@@ -1,4 +1,4 @@
-"""Every registered optimiser beside PyTorch's own in a plain loop, its state, and what it does with rows that no gradient reaches."""
+"""Every registered optimizer beside PyTorch's own in a plain loop, its state, and what it does with rows that no gradient reaches."""
 
 import importlib.util
 import math
@@ -96,7 +96,7 @@ def learn(model, optimizer, steps, at=0):
 
 
 def reference(name, options, model):
-    """Return PyTorch's own optimisers for the same groups, and whether decay is applied before them."""
+    """Return PyTorch's own optimizers for the same groups, and whether decay is applied before them."""
     named = dict(model.named_parameters())
     decayed, rest = ([named[n] for n in group["names"]] for group in GROUPS)
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}]

@@ -1,7 +1,7 @@
 """Kernels of our own for bf16 on a CPU with AMX or the bf16 instructions of AVX-512, compiled on the machine they run on.
 
 PyTorch goes many times through memory for what one pass can do: dropout with its residual and norm, attention within short rows of unequal length,
-an optimiser's update. Each `*.cpp` beside this file says what it computes. They are compiled by the system's C++ compiler at the first use, into
+an optimizer's update. Each `*.cpp` beside this file says what it computes. They are compiled by the system's C++ compiler at the first use, into
 the user's cache, and loaded with ctypes. Without a compiler or the instructions nothing is lost but time.
 
 A library is code, so it is loaded only where no other user could have put it, and whole: its digest stands behind it, where loaders do not look.
