@@ -183,3 +183,26 @@ def failing(source: dict[str, Any], run: str, *, fail: list[int]) -> int:
 
     Classify.loss = planted  # type: ignore[method-assign]
     return verb(source, run)
+
+
+def lacking(source: dict[str, Any], run: str, *, rank: int) -> int:
+    """Train in bf16 where one rank's machine has no compiler; write by what each rank moves its masters, and what these come to."""
+    import hashlib
+
+    from septet.course import Course
+    from septet.engine import compiled, native
+
+    if launched().rank == rank:
+        compiled.no_compiler = lambda: "no working C++ compiler"
+        native._loaded = lambda: (None, "no C++ compiler (g++) is installed")
+    go = Course.go
+
+    def watched(self: Course) -> None:
+        go(self)
+        masters = self.optimizer.masters.state()
+        sums = hashlib.sha256(b"".join(masters[name].numpy().tobytes() for name in sorted(masters))).hexdigest()
+        told = {"optimizer": type(self.optimizer).__name__, "masters": sums}
+        Path(f"{run}.{launched().rank}.json").write_text(json.dumps(told))
+
+    Course.go = watched  # type: ignore[method-assign]
+    return verb(source, run)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from septet.engine import attention_speed, compiled, kernels
 from septet.engine.attention import FUSED
@@ -27,15 +29,19 @@ def optimizer_by(setup: Setup) -> str:
     """Return what computes an optimizer's pass over masters that are not their parameters: "torch", "compiled" or "kernels"."""
     if setup.clock.native:
         return "kernels"
-    return "compiled" if setup.recipe.train.compile and not compiled.no_compiler() else "torch"
+    # masters moved by other rounding on one process than on another would part
+    return "compiled" if setup.recipe.train.compile and not _lacking(compiled.no_compiler()) else "torch"
 
 
 def _compile(setup: Setup) -> None:
     train = setup.recipe.train
     if train.compile is None:
         told = compiled.worth(setup.model, _tokens(setup), setup.ceiling, train.precision or "fp32")
-        setup.recipe = setup.recipe.filled({"train.compile": told})
-    setup.findings.add(compiled.compile_blocks(setup.model) if setup.recipe.train.compile else None)
+        setup.recipe = setup.recipe.filled({"train.compile": _agreed(told)})
+    if not setup.recipe.train.compile:
+        return
+    why = _lacking(compiled.no_compiler())
+    setup.findings.add(compiled.unused(why) if why else compiled.compile_blocks(setup.model))
 
 
 def _use_kernels(setup: Setup) -> None:
@@ -43,15 +49,33 @@ def _use_kernels(setup: Setup) -> None:
     where = (setup.device, train.precision or "fp32")
     divided = train.shard and here().world > 1
     if train.kernels is None:
-        told = here().gather(kernels.worth(setup.flops_per_token * _tokens(setup), *where, divided=divided))
-        setup.recipe = setup.recipe.filled({"train.kernels": tuple(min(told, key=lambda each: each[0]))})
+        told = kernels.worth(setup.flops_per_token * _tokens(setup), *where, divided=divided)
+        setup.recipe = setup.recipe.filled({"train.kernels": _agreed(told)})
     if not setup.recipe.train.kernels:
         return
-    # all processes or none: each moves its own masters, which must stay the same
-    if why := next(filter(None, here().gather(kernels.unfit(*where, divided=divided))), ""):
+    # each moves its own masters, which must stay the same
+    if why := _lacking(kernels.unfit(*where, divided=divided)):
         setup.findings.add(kernels.unused(why))
     else:
         kernels.install(setup.model, setup.clock)
+
+
+def _lacking(why: str) -> str:
+    """Return why one of the processes cannot do something, given why this one cannot; empty where all can."""
+    return _agreed((not why, why))[1]
+
+
+def _agreed(mine: tuple[bool, str]) -> tuple[bool, str]:
+    """Return what all processes do, given whether this one would and why: all or none, and where some would not, who that is."""
+    told: Sequence[Sequence[Any]] = here().gather([*mine, socket.gethostname()])
+    against = [(rank, why, host) for rank, (yes, why, host) in enumerate(told) if not yes]
+    if not against:
+        return mine
+    rank, why, host = against[0]
+    if len(against) == len(told):
+        return False, why
+    more = f", and {len(against) - 1} more" if len(against) > 1 else ""
+    return False, f"{why} (rank {rank} of {len(told)}, on {host}{more})"
 
 
 def _attend(setup: Setup) -> None:

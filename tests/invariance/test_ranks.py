@@ -4,6 +4,7 @@ Tolerances are those of micro-batches: gradients to 1e-6 of their norm in fp32 a
 """
 
 import json
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def test_a_run_of_two_is_a_run_of_one(crew, tmp_path):
     assert "trained     15 updates" in (tmp_path / "two.0.txt").read_text()
     assert (tmp_path / "two.1.txt").read_text() == ""
     assert not list((tmp_path / "two").glob("**/*.tmp"))
+
+
+@pytest.mark.parametrize("key", ["compile", "kernels"])
+def test_where_one_machine_has_no_compiler_none_compiles(crew, tmp_path, key):
+    source = small.recipe(tmp_path, count=43, precision="bf16", epochs=1, **{"kernels": False, key: True})
+    run = tmp_path / "run"
+    assert crew.run(2, "rank_jobs:lacking", source=source, run=str(run), rank=1) == [0, 0]
+    ranks = [json.loads((tmp_path / f"run.{rank}.json").read_text()) for rank in range(2)]
+    assert ranks[0] == ranks[1] and ranks[0]["optimizer"] == "AdamW"
+    found = {f["slug"]: f["message"] for f in small.Run(run).read_json("setup.json")["findings"]}
+    told = found["nothing-compiled" if key == "compile" else "kernels-unused"]
+    assert f"(rank 1 of 2, on {socket.gethostname()})" in told and "C++ compiler" in told
 
 
 CASES = {

@@ -21,6 +21,7 @@ from torch._dynamo.exc import TorchDynamoException
 from septet import cache
 from septet.engine.device import Ceiling, flops_per_token
 from septet.engine.dropout import RowDropout
+from septet.engine.guard import TrainingError
 from septet.model.supervised import COMPILED, cross_entropies
 from septet.report import Finding
 
@@ -34,11 +35,7 @@ EAGER_SHARE, REPAYS_S = 0.15, 240
 
 
 def compile_blocks(model: Any) -> Finding:
-    """Compile a model's layers and blocks in place, at their first call, and say how many; without a compiler none is, and why."""
-    if why := no_compiler():
-        return Finding(
-            "nothing-compiled", "warning", f"train.compile does nothing here: {why}", "install a C++ compiler (g++)"
-        )
+    """Compile a model's layers and blocks in place, at their first call, and say how many."""
     plain = [m for m in model.modules() if not _drops(m)]
     layers = _layers(model)
     within = {id(m) for layer in layers for m in layer.modules()}
@@ -66,6 +63,13 @@ def compile_blocks(model: Any) -> Finding:
     )
 
 
+def unused(why: str) -> Finding:
+    """Return what is told where a recipe asks to compile and a compiler is missing."""
+    return Finding(
+        "nothing-compiled", "warning", f"train.compile does nothing here: {why}", "install a C++ compiler (g++)"
+    )
+
+
 def worth(model: Any, tokens: float, ceiling: Ceiling, precision: str) -> tuple[bool, str]:
     """Return whether compiling repays in a run of so many tokens, and why."""
     if not _layers(model):
@@ -82,8 +86,15 @@ def _layers(model: Any) -> list[nn.Module]:
     return [m for m in model.modules() if type(m).__name__.endswith(LAYERS) and not _drops(m)]
 
 
-def or_plain(eager: Callable[..., Any], what: str) -> Callable[..., Any]:
-    """Return a function compiled; where the compiler cannot do it, it computes as it is from then on, with a warning."""
+def or_plain(eager: Callable[..., Any], what: str, *, must: bool = False) -> Callable[..., Any]:
+    """Return a function compiled; where the compiler cannot do it, it computes as it is from then on, with a warning.
+
+    Args:
+        must: it may not, because other processes go on with what is compiled.
+
+    Raises:
+        TrainingError: where it is called, the compiler cannot do it, and it must.
+    """
     compiled = torch.compile(eager, dynamic=True)
     fails = False
 
@@ -93,8 +104,10 @@ def or_plain(eager: Callable[..., Any], what: str) -> Callable[..., Any]:
             try:
                 return compiled(*args, **options)
             except TorchDynamoException as error:
-                fails = True
                 told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                if must:
+                    raise TrainingError(f"{what} cannot be compiled: {told}", hint="train.compile=false") from error
+                fails = True
                 warnings.warn(f"{what} cannot be compiled and computes as it is: {told}", stacklevel=2)
         return eager(*args, **options)
 

@@ -16,6 +16,7 @@ from septet.engine import native
 from septet.engine.compiled import or_plain
 from septet.engine.masters import Masters
 from septet.engine.optim import AdamW
+from septet.engine.ranks import here
 
 
 class OnePassAdamW(AdamW):
@@ -43,9 +44,11 @@ class OnePassAdamW(AdamW):
         decays = [(name, group["weight_decay"]) for group in groups for name in group["names"]]
         # the first call decides whether a compiled loop uses more than one core: the largest comes first
         self._decays = dict(sorted(decays, key=lambda pair: -masters.tensors[pair[0]].numel()))
-        self._move: Callable[..., None] = _native_move if kernels else or_plain(_move, "The optimizer")
+        # what one process computed otherwise, its masters would keep
+        must = here().world > 1
+        self._move: Callable[..., None] = _native_move if kernels else or_plain(_move, "The optimizer", must=must)
         self._square_sum: Callable[..., torch.Tensor] = (
-            _native_square_sum if kernels else or_plain(_square_sum, "The gradient's norm")
+            _native_square_sum if kernels else or_plain(_square_sum, "The gradient's norm", must=must)
         )
 
     def gradient_norm(self) -> torch.Tensor:

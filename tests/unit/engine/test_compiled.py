@@ -83,7 +83,7 @@ def test_a_missing_compiler_is_told(monkeypatch):
         raise RuntimeError("no working C++ compiler\nmore of it")
 
     monkeypatch.setattr(torch, "compile", broken)
-    finding = compiled.compile_blocks(llama())
+    finding = compiled.unused(compiled.no_compiler())
     assert (finding.slug, finding.level) == ("nothing-compiled", "warning")
     assert "no working C++ compiler" in finding.message and "more of it" not in finding.message
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from septet.engine import compiled
+from septet.engine.guard import TrainingError
 from septet.engine.masters import Masters
 from septet.engine.muon import Muon
 from septet.engine.one_pass import OnePassAdamW, _native_move
@@ -156,6 +157,21 @@ def test_where_the_compiler_fails_it_computes_the_same_and_says_so(monkeypatch):
         learn(quick, found, 5)
     assert sorted(str(each.message).split(" cannot")[0] for each in told) == ["The gradient's norm", "The optimizer"]
     close(found, expected)
+
+
+def test_where_the_compiler_fails_on_one_of_several_processes_none_goes_on(monkeypatch):
+    """Its masters would part from those of the others, which are moved by what is compiled."""
+
+    def compile_(function, **_):
+        def broken(*_):
+            raise TorchDynamoException("no space left")
+
+        return broken
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr("septet.engine.one_pass.here", lambda: SimpleNamespace(world=2))
+    with pytest.raises(TrainingError, match="The gradient's norm cannot be compiled: no space left"):
+        learn(*made(OnePassAdamW), 1)
 
 
 @pytest.mark.parametrize(
