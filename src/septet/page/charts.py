@@ -13,6 +13,8 @@ from typing import Any
 
 from septet.page.html import Html, tag
 
+COLUMN = 500  # a little more than half of the page: such a drawing fills its column of two
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -148,7 +150,7 @@ def shares(parts: Mapping[str, float], *, title: str, width: int = 640) -> Html:
     )
 
 
-def reliability(bins: Sequence[dict[str, float]], *, title: str, width: int = 340, height: int = 320) -> Html:
+def reliability(bins: Sequence[dict[str, float]], *, title: str, width: int = COLUMN, height: int = 320) -> Html:
     """Return accuracy against confidence by bin; a bar that ends on the diagonal is calibrated."""
     left, right, top, bottom = 46, 20, 26, 36
     x, y = Scale(0, 1, left, width - right), Scale(0, 1, height - bottom, top)
@@ -183,7 +185,7 @@ def reliability(bins: Sequence[dict[str, float]], *, title: str, width: int = 34
 
 
 def histogram(
-    right_counts: Sequence[int], wrong_counts: Sequence[int], *, title: str, width: int = 340, height: int = 320
+    right_counts: Sequence[int], wrong_counts: Sequence[int], *, title: str, width: int = COLUMN, height: int = 320
 ) -> Html:
     """Return rows by confidence, right answers below and wrong ones on top."""
     left, right, top, bottom = 46, 20, 26, 36
@@ -222,7 +224,13 @@ def histogram(
 
 
 def lengths(
-    spread: Mapping[str, Any], *, unit: str, title: str, limit: int | None = None, width: int = 340, height: int = 220
+    spread: Mapping[str, Any],
+    *,
+    unit: str,
+    title: str,
+    limit: int | None = None,
+    width: int = COLUMN,
+    height: int = 220,
 ) -> Html:
     """Return how many rows have which length; the last bar holds what is above the 99th percentile.
 

@@ -56,10 +56,9 @@ def lengths(data: Data) -> Html | None:
             unit="tokens",
             title="Tokens of the rows of train",
             limit=tokens["limit"],
-            width=500,
         )
         figures.append(tag("figure", drawn, tag("figcaption", _of_tokens(tokens))))
-    drawn = charts.lengths(train["characters"], unit="characters", title="Characters of the rows of train", width=500)
+    drawn = charts.lengths(train["characters"], unit="characters", title="Characters of the rows of train")
     figures.append(
         tag("figure", drawn, tag("figcaption", "Characters, rows of train. The last bar holds the longest 1 %."))
     )

@@ -83,6 +83,14 @@ def test_every_drawing_has_a_name_and_is_well_formed(evaluated):
         assert sizes[2] > 0 and sizes[3] > 0
 
 
+def test_drawings_side_by_side_fill_their_columns(evaluated):
+    _, run, _ = evaluated
+    raw = (run.path / "report.html").read_text() + (run.path / "data.html").read_text()
+    found = re.findall(r'<figure><svg viewBox="0 0 (\d+) ', raw)
+    column = (1080 - 2 * 28 - 36) / 2  # style.css: main, its padding, the gap of a pair
+    assert len(found) >= 5 and all(column <= int(width) <= 1.1 * column for width in found)
+
+
 def test_it_shows_the_figures_of_the_scores(evaluated):
     _, run, result = evaluated
     page = " ".join(page_of(run).words)
