@@ -43,6 +43,7 @@ from septet.errors import ModelError, RecipeError, SeptetError
 from septet.hasten import optimizer_by, speed_up
 from septet.methods import writes
 from septet.model import fresh, last_token, load, scratch, tiled
+from septet.optimizers import derived_rate, widths
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
 from septet.report import Report
@@ -145,12 +146,12 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     device = devices.choose_device(recipe.train.device)
     _check_precision(recipe, device)
     torch.set_num_threads(recipe.train.threads or _threads())
-    hidden, inner = _widths(encoded.config)
+    hidden, inner = widths(encoded.config)
     # one process measures: what follows from it must be the same on all
     ceiling = devices.Ceiling(**here().decide(lambda: asdict(devices.ceiling(device, hidden, inner))))
     recipe = recipe.filled(_from_machine(device, ceiling, encoded.config))
     method = registry.part("method", recipe.method.name)(recipe.method)
-    recipe = recipe.filled(_from_method(method, recipe, hidden, ceiling))
+    recipe = recipe.filled(_from_method(method, recipe, encoded.config, ceiling))
     loaded, model, clock, told, ours = _built(recipe, task, method, folder, processor, train)
     findings.add(*told, damaged(model), devices.crowded(recipe.train.threads))
     recipe = _placed(recipe, model, device, findings)
@@ -335,13 +336,6 @@ def _check_precision(recipe: Recipe, device: torch.device) -> None:
         )
 
 
-def _widths(config: dict[str, Any]) -> tuple[int, int]:
-    """Return the hidden and the feed-forward width that a config names."""
-    text = config.get("text_config", config)
-    hidden = int(text.get("hidden_size") or text.get("n_embd") or text.get("dim") or 768)
-    return hidden, int(text.get("intermediate_size") or text.get("n_inner") or text.get("hidden_dim") or 4 * hidden)
-
-
 def _from_machine(device: torch.device, ceiling: devices.Ceiling, config: dict[str, Any]) -> dict[str, tuple[Any, str]]:
     precision, why = devices.choose_precision(ceiling)
     found = {
@@ -354,17 +348,12 @@ def _from_machine(device: torch.device, ceiling: devices.Ceiling, config: dict[s
     return found
 
 
-def _from_method(method: Any, recipe: Recipe, hidden: int, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
-    # smaller networks bear and need a higher rate; 768 is the width the usual rates were found at
-    scale = min(2.0, 768 / hidden)
-    part, precision = registry.part("optimizer", recipe.optimizer.name), recipe.train.precision
-    lr = float(f"{method.lr * scale * part.lr_scale:.2g}")
-    told = f"{method.why}; hidden size {hidden}: {scale:.2g} x {method.lr:g}"
-    if part.lr_scale != 1.0:
-        told += f"; {recipe.optimizer.name}: {part.lr_scale:g} x, because {part.why}"
-    budget = 32768 if ceiling.device != "cpu" else 2048 if precision == "fp32" else 4096
+def _from_method(
+    method: Any, recipe: Recipe, config: dict[str, Any], ceiling: devices.Ceiling
+) -> dict[str, tuple[Any, str]]:
+    budget = 32768 if ceiling.device != "cpu" else 2048 if recipe.train.precision == "fp32" else 4096
     filled: dict[str, tuple[Any, str]] = {
-        "train.lr": (lr, told),
+        "train.lr": derived_rate(recipe, config),
         "train.token_budget": (
             budget,
             f"a micro-batch of {budget:,} tokens fills this {ceiling.device.upper()}; it never changes the update",

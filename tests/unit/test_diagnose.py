@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from septet.diagnose import judge
+from septet.optimizers import derived_rate
 from septet.recipe import Recipe
 from septet.run import Run
 from septet.signs import ChoiceSigns, TextSigns, gather
@@ -222,7 +223,7 @@ def test_signs_come_from_the_files_of_the_run(tmp_path):
     assert 0 < found.entropy <= math.log(2) and found.best_baseline == ("majority", 0.6)
 
 
-@pytest.mark.parametrize(("optimizer", "usual"), [("adamw", 5e-5), ("adafactor", 1.25e-3), ("sgd", 5e-3)])
+@pytest.mark.parametrize(("optimizer", "usual"), [("adamw", 5e-5), ("adafactor", 1.2e-3), ("sgd", 5e-3)])
 def test_the_usual_rate_is_that_of_the_optimizer(tmp_path: Path, optimizer: str, usual: float):
     given = {
         "data": {"train": "a.csv"},
@@ -239,6 +240,23 @@ def test_the_usual_rate_is_that_of_the_optimizer(tmp_path: Path, optimizer: str,
         **{name: found[name] for name in ("lr", "usual_lr", "optimizer")},
     )
     assert judge(short).causes == ["too-short"]
+
+
+@pytest.mark.parametrize(("hidden", "usual"), [(384, 1e-4), (64, 1e-4), (2048, 1.9e-5)])
+def test_the_usual_rate_is_the_one_that_is_derived_for_the_width(tmp_path: Path, hidden: int, usual: float):
+    given = {
+        "data": {"train": "a.csv"},
+        "task": {"name": "classify", "text": "text", "label": "label"},
+        "train": {"lr": usual / 100},
+    }
+    run, recipe = Run(tmp_path / "run").create(), Recipe.load(given)
+    run.write_json("model/config.json", {"hidden_size": hidden})
+    found = run_signs(run, recipe, {"splits": {"train": {"rows": 9}}})
+    assert found["usual_lr"] == derived_rate(recipe, {"hidden_size": hidden})[0] == pytest.approx(usual)
+    facts = {name: found[name] for name in ("lr", "usual_lr", "optimizer")}
+    slow = judge(signs(losses=course(0.69, 0.68, 90), train_score=0.6, tuned=(0.59, 0.55, 0.63), **facts))
+    assert (slow.causes, slow.change) == (["lr-too-low"], f"train.lr={usual:g}")
+    assert slow.advice.endswith(f"(it was {usual / 100:g}; Septet derives {usual:g} for full on this model)")
 
 
 def test_a_model_from_scratch_has_no_usual_rate(tmp_path: Path):

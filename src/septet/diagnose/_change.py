@@ -45,4 +45,4 @@ def _rates(signs: Signs) -> str:
     if signs.usual_lr is None:
         return f"it was {signs.lr:g}"
     optimizer = "" if signs.optimizer == "adamw" else f" with {signs.optimizer}"
-    return f"it was {signs.lr:g}; usual for {signs.method}{optimizer} is {signs.usual_lr:g}"
+    return f"it was {signs.lr:g}; Septet derives {signs.usual_lr:g} for {signs.method}{optimizer} on this model"

@@ -1,7 +1,7 @@
 """The rules where a row is answered with a label, in their order.
 
 - *Underfitting*: the model does worse on rows it was trained on than a baseline does on rows it never saw, or it took away less than a
-  fifth of the labels' entropy. Cause: the loss blew up (rate too high), the rate is far below the method's usual one, or the run is too short.
+  fifth of the labels' entropy. Cause: the loss blew up (rate too high), the rate is far below the one derived for the model, or the run is too short.
 - *Overfitting*: the score on trained rows is far above the one on held-out rows, beyond the held-out interval, or somewhat above it while
   the validation loss has turned up. Cause: too few rows, too many epochs, or both.
 - *Healthy*: neither.
@@ -19,7 +19,7 @@ from septet.signs import ChoiceSigns
 
 # found on planted runs of the quickstart and SST-2; docs/why.md, "Diagnosis"
 LEARNT = 0.2  # share of the labels' entropy that a run which learnt anything takes away
-SMALL_LR, LARGE_LR = 1 / 20, 20  # of the method's usual rate
+SMALL_LR, LARGE_LR = 1 / 20, 20  # of the rate derived for the model
 WIDE_GAP, GAP, NARROW_GAP = 0.2, 0.08, 0.05
 RISE, DECLINE = 0.15, 0.03
 FEW_ROWS, FEW_A_LABEL = 200, 30

@@ -34,7 +34,7 @@ GAP, RISE = 0.15, 0.05
 WIDE_GAP = 0.5
 # in the last third: twice the epochs took 10 % more off where it was 0.025 to 0.032, and 5 to 8 % at 0.011 to 0.022
 FALLING = 0.02
-SMALL_LR, LARGE_LR = 1 / 20, 20  # of the method's usual rate
+SMALL_LR, LARGE_LR = 1 / 20, 20  # of the rate derived for the model
 FEW_STEPS = 10  # fewer draw no curve
 FEW_ROWS = 200
 

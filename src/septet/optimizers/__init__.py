@@ -1,16 +1,20 @@
 """Optimizers: how gradients move the weights. One file is one optimizer.
 
 An optimizer is a class with the options of its file. `over` returns it at work over fp32 masters (`engine/optim.py`). Weight decay is
-`train.weight_decay` and decoupled for all of them; rate, schedule and clipping are the loop's.
+`train.weight_decay` and decoupled for all of them; rate, schedule and clipping are the loop's. `derived_rate` is the rate where a recipe names none.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from septet.optimizers._rate import derived_rate, widths
+
 if TYPE_CHECKING:
     from septet.engine.masters import Masters
     from septet.engine.optim import Optimizer
+
+__all__ = ["OptimizerPart", "derived_rate", "widths"]
 
 
 class OptimizerPart(Protocol):

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from septet import registry
 from septet.data.held import TRAIN_SAMPLE
+from septet.optimizers import derived_rate
 from septet.run import Run
 
+CONFIG = "model/config.json"  # of the artifact, which is as wide as the model it was tuned from
 Interval = tuple[float, float, float]
 
 
@@ -26,7 +27,7 @@ class Signs:
         train_loss: of the tuned model on trained rows, in nats; None when they were not scored.
         held: who -> (value, low, high) on rows nobody was trained on.
         lr: the peak rate of the recipe.
-        usual_lr: the method's default with this optimizer; None of a model from scratch, for which there is none.
+        usual_lr: what is derived for this model, method and optimizer; None of a model from scratch, which bears more.
     """
 
     losses: Sequence[float]
@@ -87,7 +88,7 @@ def course(run: Run, recipe: Any, data: dict[str, Any]) -> dict[str, Any]:
         "validation": validation,
         "train_rows": int(data["splits"]["train"]["rows"]),
         "lr": float(recipe.train.lr),
-        "usual_lr": _usual_lr(recipe),
+        "usual_lr": _usual_lr(run, recipe),
         "method": recipe.method.name,
         "optimizer": recipe.optimizer.name,
         "epochs": float(validation[-1]["epoch"]) if validation else 0.0,
@@ -95,12 +96,12 @@ def course(run: Run, recipe: Any, data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _usual_lr(recipe: Any) -> float | None:
-    """Return the rate that is usual for a checkpoint with this method and optimizer; None for a model from scratch: it bears more, how much depends on its size."""
+def _usual_lr(run: Run, recipe: Any) -> float | None:
+    """Return the rate that is derived for the model where a recipe names none; None for a model from scratch: it bears more, how much depends on its size."""
     if recipe.model.architecture is not None:
         return None
-    method, optimizer = (registry.part(kind, getattr(recipe, kind).name) for kind in ("method", "optimizer"))
-    return float(method.lr * optimizer.lr_scale)
+    config = run.read_json(CONFIG) if (run.path / CONFIG).exists() else {}
+    return derived_rate(recipe, config)[0]
 
 
 def by_who(scores: Sequence[dict[str, Any]], split: str, metric: str) -> dict[str, Interval]:
