@@ -10,6 +10,7 @@ SPEED = {
     "classify": ("examples_per_s", "examples a second (more is better)", "{:.1f}"),
     "sft": ("tokens_per_s", "tokens a second (more is better)", "{:,.0f}"),
 }
+MARGIN = 0.15  # inches around all that is drawn
 OURS, PEER, INK, GRID = "#1f6f78", "#b8b2a7", "#2b2b2b", "#e6e2da"
 
 
@@ -24,24 +25,24 @@ def draw(result: dict[str, Any], path: Path) -> Path:
     with plt.rc_context(
         {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
     ):
-        figure, axes = plt.subplots(
-            1, 2, figsize=(9.6, 0.5 * len(sides) + 1.7), sharey=True, width_ratios=[3, 2], layout="constrained"
-        )
+        size = (9.6, 0.5 * len(sides) + 1.7)
+        figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=[3, 2], layout="constrained")
+        figure.get_layout_engine().set(w_pad=MARGIN, h_pad=MARGIN / 2)
         speed, title, form = SPEED[result["what"]]
         _bars(axes[0], sides, [side[speed] for side in sides], title, form)
         memory = [{name: value / 2**30 for name, value in side["peak_bytes"].items()} for side in sides]
         _bars(axes[1], sides, memory, "peak memory, GiB (less is better)", "{:.2f}")
-        facts, options = result["facts"], result["options"]
-        figure.suptitle(
-            f"{options['data']}, {result['rows']['splits']['train']:,} rows, {options['epochs']:g} epochs, median of {options['repeats']} "
-            f"(line: least to most); {facts['machine']['cpu']['name']}, {facts['threads']} threads",
-            fontsize=8,
-            x=0.01,
-            ha="left",
-        )
+        figure.suptitle(_caption(result), fontsize=8, x=MARGIN / size[0], ha="left")
         figure.savefig(path, dpi=150)
         plt.close(figure)
     return path
+
+
+def _caption(result: dict[str, Any]) -> str:
+    facts, options = result["facts"], result["options"]
+    rows, epochs = f"{result['rows']['splits']['train']:,} rows", f"{options['epochs']:g} epoch"
+    told = f"{options['data']}, {rows}, {epochs}{'' if options['epochs'] == 1 else 's'}, median of {options['repeats']}"
+    return f"{told} (line: least to most); {facts['machine']['cpu']['name']}, {facts['threads']} threads"
 
 
 def _bars(axis: Any, sides: list[dict[str, Any]], values: list[dict[str, float]], title: str, form: str) -> None:
@@ -57,6 +58,7 @@ def _bars(axis: Any, sides: list[dict[str, Any]], values: list[dict[str, float]]
     axis.set_title(title, fontsize=9, loc="left")
     axis.set_xlim(0, 1.16 * most)
     axis.grid(axis="x", color=GRID)
+    axis.xaxis.set_major_formatter(lambda value, place: f"{value:,.4g}" if value < 1e4 else f"{value:,.0f}")
     axis.set_axisbelow(True)
     axis.tick_params(length=0)
     for edge in ("top", "right", "left", "bottom"):

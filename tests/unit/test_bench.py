@@ -515,6 +515,18 @@ def test_the_table_of_sft_has_tokens_ratios_and_what_was_left_out(sft_machine, t
     assert plot.draw(result, tmp_path / "p.svg").read_text().count("<svg") == 1
 
 
+def test_the_plot_keeps_its_labels_from_the_edge_and_counts_one_epoch(sft_machine, tmp_path):
+    from PIL import Image, ImageOps
+
+    result = sft.measure(sft_options(tmp_path, search=False), lambda text: None)
+    assert "800 rows, 1 epoch, median" in plot.draw(result, tmp_path / "p.svg").read_text()
+    with Image.open(plot.draw(result, tmp_path / "p.png")) as drawn:
+        left, top, right, bottom = ImageOps.invert(drawn.convert("L")).getbbox()
+        assert min(left, drawn.width - right) >= 15 and min(top, drawn.height - bottom) >= 5
+    result["options"]["epochs"] = 1.5
+    assert "1.5 epochs" in plot.draw(result, tmp_path / "p.svg").read_text()
+
+
 def test_what_does_not_run_is_told_with_its_error(sft_machine, tmp_path):
     result = sft.measure(sft_options(tmp_path, search=True), lambda text: None)
     assert len(result["search"]) == 16
