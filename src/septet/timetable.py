@@ -53,12 +53,19 @@ def timing_table(costs: dict[str, Any], timing: dict[str, Any]) -> str:
             f"  {each['name']:<34}{each['calls']:>10,.0f}{each['share']:>8.1%}{each['ms']:>9.1f} ms"
             for each in timing["operators"]
         ]
-    if timing["ceiling_gflops"]:
-        lines.append(
-            f"products    {timing['flops_per_step'] / 1e9:,.1f} GFLOP an update, {timing['reached_gflops']:,.0f} of {timing['ceiling_gflops']:,.0f} GFLOP/s: "
-            f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at its layers' own sizes"
-        )
-    elif timing["flops_per_step"] is None:
-        lines.append("products    not counted: in compiled layers their sizes cannot be seen")
+    if told := products(timing):
+        lines.append(f"products    {told}")
     lines.append(f"speed       {timing['tokens_per_s']:,.0f} tokens/s, {costs['padding_share']:.1%} padding")
     return "\n".join(lines)
+
+
+def products(timing: dict[str, Any]) -> str | None:
+    """Return what a profiled run multiplied an update, and its share of what the machine can; or why that is not known."""
+    if timing["flops_per_step"] is None:
+        return "not counted, as sizes cannot be seen in compiled layers"
+    if not timing["ceiling_gflops"]:
+        return None
+    return (
+        f"{timing['flops_per_step'] / 1e9:,.1f} GFLOP an update, {timing['reached_gflops']:,.0f} of {timing['ceiling_gflops']:,.0f} GFLOP/s: "
+        f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at its layers' own sizes"
+    )

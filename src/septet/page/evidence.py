@@ -10,7 +10,7 @@ from septet.page.data import listed
 from septet.page.html import Html, join, table, tag
 from septet.page.matrix import matrix as draw_matrix
 from septet.page.report import Story
-from septet.timetable import named
+from septet.timetable import named, products
 
 MOST_LABELS = 100  # a matrix with more would be a grey square
 SHOWN_LABELS = 60
@@ -212,12 +212,8 @@ def _time(parts: dict[str, float], timing: dict[str, Any] | None) -> Html:
                 caption=about,
             ),
         ]
-    if timing and timing["ceiling_gflops"]:
-        told = (
-            f"{timing['flops_per_step'] / 1e9:,.1f} GFLOP an update, {timing['reached_gflops']:,.0f} of {timing['ceiling_gflops']:,.0f} GFLOP/s: "
-            f"{timing['ceiling_share']:.0%} of what this machine's {timing['precision']} products do at its layers' own sizes."
-        )
-        shown.append(tag("p", told, class_="muted"))
+    if timing and (told := products(timing)):
+        shown.append(tag("p", f"Matrix products: {told}.", class_="muted"))
     return tag("div", shown)
 
 

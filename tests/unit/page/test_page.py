@@ -237,7 +237,10 @@ def test_the_page_shows_where_the_time_went():
     shown = _time(parts, timing)
     for told in ("backward", "75.0%", "updates 7 to 9", "matrix products", "12.0", "50% of what"):
         assert told in shown
-    assert "operator" not in _time(parts, None)
+    assert "operator" not in _time(parts, None) and "not counted" not in shown
+    unknown = {"flops_per_step": None, "reached_gflops": None, "ceiling_gflops": None, "ceiling_share": None}
+    assert "Matrix products: not counted, as sizes cannot be seen in compiled layers" in _time(parts, timing | unknown)
+    assert "Matrix products" not in _time(parts, timing | {"ceiling_gflops": None})
     bar = charts.shares({"a": 0.75, "<b>": 0.25}, title="parts")
     assert bar.count("<rect") == 2 and "<b>" not in bar
 
