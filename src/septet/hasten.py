@@ -6,13 +6,14 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from septet.engine import attention_speed, compiled, kernels
+from septet.engine import attention_speed, compiled, kernels, native
 from septet.engine.attention import FUSED
 from septet.engine.device import DTYPES
 from septet.engine.ranks import here
 from septet.engine.recompute import recompute_layers
 
 if TYPE_CHECKING:
+    from septet.engine.optim import Optimizer
     from septet.setup import Setup
 
 
@@ -31,6 +32,22 @@ def optimizer_by(setup: Setup) -> str:
         return "kernels"
     # masters moved by other rounding on one process than on another would part
     return "compiled" if setup.recipe.train.compile and not _lacking(compiled.no_compiler()) else "torch"
+
+
+def computed_by(setup: Setup, optimizer: Optimizer) -> dict[str, Any]:
+    """Return what updates are computed by, in words; the same bits come of runs in which it is the same."""
+    kerneled = setup.clock.native
+    compiles = any(finding.slug == "blocks-compiled" for finding in setup.findings)
+    makers = ["kernels"] * kerneled + ["torch.compile"] * compiles + ["torch"]
+    built = kerneled or compiles or optimizer.by != "torch"
+    return {
+        "processes": here().world,
+        "precision of the computation": setup.recipe.train.precision or "fp32",
+        "attention of the model": setup.model.config._attn_implementation,
+        "what computes the model": ", ".join(makers),
+        "what computes the optimizer's pass": optimizer.by,
+        "C++ compiler": native.compiler_version() if built else None,
+    }
 
 
 def _compile(setup: Setup) -> None:

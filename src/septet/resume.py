@@ -1,7 +1,7 @@
 """What a run was begun with, and what has changed since: a resume names every difference, and refuses unless it is told to go on.
 
 `begun.json` is written when training begins: versions, what the processor can do, accelerators, the sha256 of raw files, of prepared
-rows, of the model folder's files and of `--code` files. The recipe is compared key by key with the run's resolved one. A resume in
+rows, of the model folder's files and of `--code` files, and what updates are computed by. The recipe is compared key by key with the run's resolved one. A resume in
 which nothing has changed is silent. Left out: paths and times, which change no bytes, and the packages that only read or write files.
 """
 
@@ -40,6 +40,7 @@ _KEYS = {
     "train.threads": MAY,
     "train.device": MAY,
     "train.compile": MAY,
+    "train.kernels": MAY,
     "train.activation_checkpointing": STAYS,
     "train.save_every": STAYS,
     "train.keep": STAYS,
@@ -145,10 +146,38 @@ def settle(run: Run, now: dict[str, Any], changed: Sequence[Difference] = (), *,
     found = [*changed, *(differences(begun, now) if begun is not None else [])]
     if not found:
         return
+    _force(run, begun or {}, now, found, force=force)
+
+
+def settle_computing(run: Run, now: Mapping[str, Any], *, force: bool = False) -> None:
+    """Record what a run's updates are computed by (`hasten.computed_by`); at a resume compare it first.
+
+    Another number of processes is no difference: a run may go on with other processes, which changes its rounding anyway.
+
+    Args:
+        force: go on in spite of differences, and record them.
+
+    Raises:
+        RunError: updates would be computed by something else; every difference is named.
+    """
+    begun: dict[str, Any] = run.read_json(NAME) if (run.path / NAME).exists() else {"forced": []}
+    then = begun.get("computed") if run.started else None
+    if then is None or then["processes"] != now["processes"]:
+        run.write_json(NAME, {**begun, "computed": dict(now)})
+        return
+    found = [_one(what, then.get(what), now.get(what), MAY) for what in dict.fromkeys([*then, *now])]
+    if changed := [difference for difference in found if difference is not None]:
+        _force(run, begun, {"computed": dict(now)}, changed, force=force)
+
+
+def _force(
+    run: Run, begun: Mapping[str, Any], now: Mapping[str, Any], found: Sequence[Difference], *, force: bool
+) -> None:
+    """Record differences that are passed over, or refuse."""
     if not force:
         refuse(run, found)
     told = [asdict(each) for each in found]
-    run.write_json(NAME, {**now, "forced": [*(begun or {}).get("forced", []), *told]})
+    run.write_json(NAME, {**begun, **now, "forced": [*begun.get("forced", []), *told]})
     run.event("forced", differences=told)
 
 

@@ -24,11 +24,12 @@ from septet.engine.state import TrainState
 from septet.engine.timing import Timer
 from septet.errors import DiskFull, RunError, explain_foreign
 from septet.finish import Trained, finish, model_bytes, trained
+from septet.hasten import computed_by
 from septet.interrupt import Interrupted, watched
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
-from septet.resume import Difference, facts, settle
+from septet.resume import Difference, facts, settle, settle_computing
 from septet.resume import finding as mixture
 from septet.run import Run
 from septet.setup import Setup, set_up
@@ -72,10 +73,9 @@ def train(
         try:
             with ranks.lead_first("prepare"):
                 prepared = _prepared(recipe, run, changed, force=force, tables=tables, listen=listen)
-            run.go_on()
             listen("stage", name="train")
             with ranks.together():
-                return _train(recipe, run, prepared, resume, listen, profile=profile)
+                return _train(recipe, run, prepared, resume, listen, profile=profile, force=force)
         except DiskFull as error:
             full = explain_foreign(error) or error
             run.fail(full)
@@ -109,8 +109,10 @@ def _prepared(
     return prepared
 
 
-def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen, *, profile: bool) -> Trained:
-    course = _begin(recipe, run, prepared, resume, listen)
+def _train(
+    recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen, *, profile: bool, force: bool
+) -> Trained:
+    course = _begin(recipe, run, prepared, resume, listen, force=force)
     if profile:
         course.profile()
     course.go()
@@ -118,12 +120,16 @@ def _train(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
         return finish(course) if here().lead else trained(run)
 
 
-def _begin(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen) -> Course:
+def _begin(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen, *, force: bool) -> Course:
     """Return a run that is set up, and brought to where it is to go on from; nothing else holds what it trains."""
     forget_peak()  # of reading and preparing the data: what `check` estimates is what training takes
     timer = Timer()
     with timer("setup"):
         setup = set_up(recipe, prepared, listen=listen)
+    optimizer = setup.optimizer()
+    if here().lead:
+        settle_computing(run, computed_by(setup, optimizer), force=force)
+    run.go_on()
     for split, (rows, tokens) in setup.truncation.items():
         record_truncation(run, split, rows=rows, tokens=tokens)
     setup.findings.add(mixture(run))
@@ -135,7 +141,6 @@ def _begin(recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: L
         "setup.json",
         {"findings": setup.findings.to_json(), "truncation": setup.truncation, "model": model_facts(setup)},
     )
-    optimizer = setup.optimizer()
     durable.need_room(run.path, max(0, disk_bytes(setup) - states.held_bytes(run.checkpoints)))
     if setup.frozen is not None:
         with timer("frozen"):

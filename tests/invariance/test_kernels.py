@@ -14,6 +14,7 @@ from septet.engine.one_pass import OnePassAdamW
 from septet.engine.shortcut import first_token_only
 from septet.engine.step import backward, group_weights
 from septet.engine.unpad import unpadder
+from septet.errors import RunError
 from septet.journey import train
 from septet.methods import decay_groups
 from septet.methods.layers import Layers
@@ -184,6 +185,35 @@ def test_a_resumed_run_has_the_same_bytes(tmp_path):
     assert losses(broken) == losses(unbroken)
     weights = [(run.model / "model.safetensors").read_bytes() for run in (unbroken, broken)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("compiler_came", [True, False], ids=["a compiler came", "the compiler went"])
+def test_a_run_that_would_go_on_by_another_path_is_refused(tmp_path, compiler_came):
+    """Begun with kernels and resumed without, or the other way round: the digits would part, so it is told and not done."""
+    source = recipe(tmp_path, kernels=True, epochs=1, count=43)
+    run = tmp_path / "run"
+
+    def go(lacking, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            if lacking:
+                patch.setattr(native, "_loaded", lambda: (None, "no C++ compiler (g++) is installed"))
+                patch.setattr(native, "_compiler", lambda: None)
+            return train(source, run=run, **options)
+
+    with small.stopped_after(3):
+        go(compiler_came)
+    names = [("torch", "kernels, torch"), ("torch", "kernels"), ("none", str(native.compiler_version()))]
+    then, now = zip(*(pair if compiler_came else pair[::-1] for pair in names), strict=True)
+    with pytest.raises(RunError) as refused:
+        go(not compiler_came, resume=True)
+    told = refused.value.what.splitlines()[1:]
+    assert [line.split(": ", 1)[1].split(";")[0] for line in told] == [
+        f"{a} then, {b} now" for a, b in zip(then, now, strict=True)
+    ]
+    assert all(line.endswith("the result may differ in its last bits") for line in told)
+    result = go(not compiler_came, resume=True, force=True)
+    assert "resumed-changed" in [finding["slug"] for finding in result.run.read_json("setup.json")["findings"]]
+    assert [each["then"] for each in result.run.read_json("begun.json")["forced"]] == list(then)
 
 
 def test_a_run_says_whether_they_are_used_and_why(tmp_path, monkeypatch):

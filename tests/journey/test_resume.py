@@ -122,6 +122,36 @@ def test_versions_and_the_machine_are_compared(kept, what, value):
     assert line.endswith(MAY)
 
 
+COMPUTED = {
+    "precision of the computation": "bf16",
+    "attention of the model": "sdpa",
+    "what computes the model": "kernels, torch",
+    "what computes the optimizer's pass": "compiled",
+    "C++ compiler": "g++ 9.9.9",
+}
+
+
+@pytest.mark.parametrize("what", COMPUTED)
+def test_what_updates_are_computed_by_is_compared(kept, what):
+    run = kept[0] / "run"
+    record, ended = json.loads((run / NAME).read_text()), (run / "FAILED.json").read_bytes()
+    record["computed"][what] = COMPUTED[what]
+    (run / NAME).write_text(json.dumps(record))
+    (line,) = refusal(kept)
+    assert line.startswith(f"  {what}: {COMPUTED[what]} then, ") and line.endswith(MAY)
+    assert (run / "FAILED.json").read_bytes() == ended, "a refused resume leaves what the run says of its end"
+
+
+def test_another_number_of_processes_is_no_difference(kept):
+    folder, source, code = kept
+    file = folder / "run" / NAME
+    record = json.loads(file.read_text())
+    record["computed"] |= {"processes": 2, "what computes the model": "kernels, torch"}
+    file.write_text(json.dumps(record))
+    journey.train(source, run=folder / "run", code=[str(code)], resume=True)
+    assert json.loads(file.read_text())["computed"]["processes"] == 1
+
+
 @pytest.mark.parametrize(
     ("file", "named"),
     [

@@ -40,6 +40,7 @@ class OnePassAdamW(AdamW):
     ):
         super().__init__(masters, groups, betas=betas, eps=eps)
         masters.holds = True
+        self.by = "kernels" if kernels else "compiled"
         self.betas, self.eps = betas, eps
         decays = [(name, group["weight_decay"]) for group in groups for name in group["names"]]
         # the first call decides whether a compiled loop uses more than one core: the largest comes first

@@ -27,7 +27,12 @@ class Optimizer:
         divides: the inner one's kernel divides gradients by `grad_scale` as it reads them, which saves clipping a pass over memory.
         decays: weight decay is applied here, before the update, because the inner one's is not decoupled.
         counts: what of `kept` the inner one wants as a Python number.
+
+    Attributes:
+        by: what computes the pass over masters: torch, compiled or kernels.
     """
+
+    by = "torch"
 
     def __init__(
         self,

@@ -80,6 +80,19 @@ def _loaded() -> tuple[ctypes.CDLL | None, str]:
     return library, ""
 
 
+def compiler_version() -> str | None:
+    """Return what the C++ compiler of this machine calls itself; None where there is none."""
+    compiler = _compiler()
+    try:
+        return compiler and _run(compiler, "--version", limit_s=60).stdout.splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return compiler
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("clang++")
+
+
 def _told(error: OSError | subprocess.SubprocessError) -> str:
     """Return the line that says why there is no library; where a disk is full, the linker says "failed" first."""
     if isinstance(error, subprocess.TimeoutExpired):
@@ -97,7 +110,7 @@ def _built() -> Path:
         OSError: there is no compiler, or the cache cannot be written, or others can write it.
         subprocess.SubprocessError: it fails.
     """
-    compiler = shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("clang++")
+    compiler = _compiler()
     if compiler is None:
         raise OSError("no C++ compiler (g++) is installed")
     here = Path(__file__).parent
