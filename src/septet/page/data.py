@@ -17,6 +17,7 @@ from septet.data import sql
 from septet.data.sources import IN_MEMORY
 from septet.page import words
 from septet.page.html import Html, join, table, tag
+from septet.page.places import Places
 from septet.recipe.data import counted
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def write(run: Run, recipe: Recipe) -> Path:
     Raises:
         UsageError: the run was not prepared yet.
     """
-    return run.write_text(NAME, page(Data(recipe, run.read_json("data.json"))))
+    shown = page(Data(recipe, run.read_json("data.json")))
+    return run.write_text(NAME, Places.of(recipe, run.path).shorten(shown))
 
 
 def page(data: Data) -> str:

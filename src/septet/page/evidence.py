@@ -7,6 +7,7 @@ from typing import Any
 
 from septet.page import charts, words
 from septet.page.data import listed
+from septet.page.files import Files
 from septet.page.html import Html, join, table, tag
 from septet.page.matrix import matrix as draw_matrix
 from septet.page.report import Story
@@ -99,10 +100,11 @@ def confidence(story: Story) -> Html | None:
 
 
 def mistakes(story: Story) -> Html | None:
-    """Return the wrong answers with the highest loss."""
+    """Return the wrong answers with the highest loss; where rows are files, they are seen or heard as far as there is room."""
     if story.texts:
         return None
     parts: list[Any] = []
+    files = Files.of(story.recipe, story.data["columns"].get("media"), others=story.others)
     for split in story.splits("test", "on") or [story.main]:
         found = story.record["splits"][split]["mistakes"]
         if not found:
@@ -110,12 +112,7 @@ def mistakes(story: Story) -> Html | None:
             continue
         rows = [
             [
-                tag(
-                    "div",
-                    [tag("p", one) for one in mistake["texts"]],
-                    tag("small", f"row {mistake['row']}"),
-                    class_="text",
-                ),
+                _asked(mistake, files),
                 mistake["label"],
                 mistake["predicted"],
                 f"{mistake['confidence']:.1%}",
@@ -136,6 +133,13 @@ def mistakes(story: Story) -> Html | None:
         "p", "Read them first: confident mistakes are often wrong labels, or labels that overlap.", class_="muted"
     )
     return join([note, parts]) if parts else None
+
+
+def _asked(mistake: dict[str, Any], files: Files) -> Html:
+    """Return what was asked: the text, or the file with its path."""
+    shown = [files.show(one) for one in mistake["texts"]] if files.kind else []
+    told = [*(tag("p", one) for one in mistake["texts"]), tag("small", f"row {mistake['row']}")]
+    return tag("div", shown, tag("div", told, class_="text"), class_="file" if files.kind else None)
 
 
 def findings(story: Story) -> Html:
@@ -305,10 +309,19 @@ def _keys(story: Story) -> list[tuple[str, str, str]]:
             for key, inner in value.items():
                 walk(inner, f"{path}.{key}" if path else key)
         else:
-            found.append((path, "auto" if value is None else str(value), why or ""))
+            found.append((path, _value(value), why or ""))
 
     walk(story.recipe.to_dict(), "")
     return found
+
+
+def _value(value: Any) -> str:
+    """Return a value as a recipe writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return "auto" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _worth(path: str, why: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
-_VOID = {"br", "meta", "hr"}
+_VOID = {"br", "meta", "hr", "img"}
 _DRAWN = {"rect", "line", "circle", "path", "polyline", "use"}
 
 

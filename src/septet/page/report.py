@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from septet.page.html import Html, tag
+from septet.page.places import Places
 from septet.recipe import Recipe
 from septet.run import Run
 from septet.signs.texts import writing_metric
 
 NAME = "report.html"
 TUNED = "tuned"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+)
 
 
 @dataclass(slots=True)
@@ -69,6 +72,11 @@ class Story:
         return [name for name, split in self.record["splits"].items() if split["role"] in roles]
 
     @property
+    def others(self) -> list[str]:
+        """Where data lie that were scored beside the recipe's own."""
+        return [self.record["splits"][split]["source"] for split in self.splits("on")]
+
+    @property
     def main(self) -> str:
         """The split the headline speaks of: the first test set, else validation."""
         return (self.splits("test") or self.splits("selection") or list(self.record["splits"]))[0]
@@ -105,7 +113,7 @@ def write(run: Run) -> Path:
 
     story = Story.of(run)
     data.write(run, story.recipe)  # again: rows have been cut to length since
-    return run.write_text(NAME, page(story))
+    return run.write_text(NAME, Places.of(story.recipe, run.path, others=story.others).shorten(page(story)))
 
 
 def page(story: Story) -> str:

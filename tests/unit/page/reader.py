@@ -9,7 +9,7 @@ from typing import Any
 class Reader(HTMLParser):
     """Collects tags, attributes and text; fails on tags that do not close in order."""
 
-    VOID = {"meta", "br", "hr"}
+    VOID = {"meta", "br", "hr", "img"}
 
     def __init__(self, page: str):
         super().__init__()

@@ -10,6 +10,7 @@ from reader import Reader
 
 from septet.errors import UsageError
 from septet.page.data import write
+from septet.page.places import Places
 from septet.prepare import prepare
 from septet.recipe import Recipe
 from septet.run import Run
@@ -53,12 +54,13 @@ def test_it_has_its_sections_and_links_lead_somewhere(prepared):
 
 
 def test_it_says_what_data_json_says(prepared):
-    run, _, _, page = prepared
+    run, recipe, _, page = prepared
     facts, said = run.read_json("data.json"), " ".join(" ".join(page.words).split())
     train = facts["profile"]["train"]
     assert "303 rows read, 1 dropped, 302 kept" in said
     assert facts["findings"]
-    assert all(finding["message"] in said for finding in facts["findings"])
+    shorten = Places.of(recipe, run.path).shorten
+    assert all(shorten(finding["message"]) in said for finding in facts["findings"])
     assert f"{train['vocabulary']['words']:,}" in said
     assert "the other 15 labels" in said
     assert "not used" in said
