@@ -262,11 +262,11 @@ def serve(
     return journey.serve(folder, host=host, port=port, log_text=log_text, listen=listen)
 
 
-def predict(folder: str | Path, source: Any, *, out: str | None = None, listen: Listen = quiet) -> Any:
-    """Answer the rows of a file."""
+def predict(folder: str | Path, source: Any, *, out: str | None = None, skip: int = 0, listen: Listen = quiet) -> Any:
+    """Answer the rows of a file, but for so many at its beginning."""
     from septet import journey
 
-    return journey.predict(folder, source, out=out, listen=listen)
+    return journey.predict(folder, source, out=out, skip=skip, listen=listen)
 
 
 def monitor(folder: str | Path, *, log: str | None = None, window: int | None = None, listen: Listen = quiet) -> Any:

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from septet.errors import Problems, SeptetError, UsageError, explain_foreign
-from septet.interrupt import Interrupted, again
+from septet.interrupt import again
 from septet.progress import Listen, quiet
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ class Screen:
         if getattr(error, "told", False):
             return getattr(error, "exit_code", 1)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
-            code = error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
-            hint = again(self.args, self.run) if self.run or isinstance(error, Interrupted) else None
+            code, goes_on = getattr(error, "exit_code", INTERRUPTED), getattr(error, "goes_on", None)
+            hint = None if goes_on is None and not self.run else again(self.args, self.run, goes_on)
             told = SeptetError(str(error) or "what was saved is kept.", hint=hint)
             return code if self.silent else self._tell(told, code, kind="Interrupted")
         if self.debug:

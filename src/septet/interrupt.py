@@ -21,11 +21,13 @@ import os
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+# options that a command may have under another name than it goes on with
+LONG = {"-o": "--out"}
 
 Tell = Callable[[str], None]
 
@@ -40,6 +42,8 @@ class Interrupted(KeyboardInterrupt):
     Attributes:
         stage: that was stopped, by the name of its verb; None for training.
         step: the newest update that is committed; None before training has begun to make any.
+        kept: what of an unfinished result is there, in words; None where nothing is.
+        goes_on: options, with their values, that the command takes to go on after it.
     """
 
     def __init__(self, number: int, *, at_once: bool = False):
@@ -47,6 +51,8 @@ class Interrupted(KeyboardInterrupt):
         self.at_once = at_once
         self.stage: str | None = None
         self.step: int | None = None
+        self.kept: str | None = None
+        self.goes_on: dict[str, str] = {}
         super().__init__(self.signal.name)
 
     @property
@@ -56,6 +62,8 @@ class Interrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         came = f"{self.signal.name} came{' again' if self.at_once else ''}"
+        if self.kept is not None:
+            return f"{came} during {self.stage}; {self.kept}."
         if self.stage is not None:
             return (
                 f"{came} during {self.stage}, which begins anew when it is run again; what was finished before is kept."
@@ -167,23 +175,33 @@ def check() -> None:
         _watch.check()
 
 
-def again(args: Sequence[str], run: str | None) -> str:
+def again(args: Sequence[str], run: str | None, goes_on: Mapping[str, str] | None = None) -> str:
     """Return the command that goes on: the one that was given, with its run and, if it trains and has begun to, `--resume`.
 
     Args:
         args: of the command that was stopped.
         run: the folder it writes, if it takes one by `--run`.
+        goes_on: options that it takes instead of those it has.
     """
+    if goes_on:
+        options = [part for option in goes_on.items() for part in option]
+        return shlex.join(["septet", *_without(args, *goes_on, *(LONG[o] for o in goes_on if o in LONG)), *options])
     if run is None:
         return shlex.join(["septet", *args])
-    kept, skips = [], False
-    for arg in args:
-        if not skips and arg not in ("--run", "--resume") and not arg.startswith("--run="):
-            kept.append(arg)
-        skips = arg == "--run" and not skips
+    kept = [arg for arg in _without(args, "--run") if arg != "--resume"]
     verb = next((arg for arg in args if not arg.startswith("-")), "")
     resumes = verb in ("train", "run") and (Path(run) / "steps.jsonl").exists()
     return shlex.join(["septet", *kept, "--run", run, *(["--resume"] if resumes else [])])
+
+
+def _without(args: Sequence[str], *options: str) -> list[str]:
+    """Return the arguments without options that take a value each."""
+    kept, value = [], False
+    for arg in args:
+        if not value and arg not in options and not arg.startswith(tuple(f"{option}=" for option in options)):
+            kept.append(arg)
+        value = arg in options and not value
+    return kept
 
 
 @contextlib.contextmanager

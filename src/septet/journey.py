@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from septet import registry
 from septet.begin import Source, alone, begin, begin_training, together
@@ -269,13 +269,17 @@ def serve(
     return verb(folder, host=host, port=port, log_text=log_text, listen=listen)
 
 
-def predict(folder: str | Path, source: Any, *, out: str | None = None, listen: Listen = quiet) -> Any:
+@during("predict")
+def predict(
+    folder: str | Path, source: Any, *, out: str | TextIO | None = None, skip: int = 0, listen: Listen = quiet
+) -> Any:
     """Answer the rows of a file, or of standard input (`-`)."""
     from septet.predict import predict as verb
 
-    return verb(folder, source, out=out, listen=listen)
+    return verb(folder, source, out=out, skip=skip, listen=listen)
 
 
+@during("monitor")
 def monitor(folder: str | Path, *, log: str | None = None, window: int | None = None, listen: Listen = quiet) -> Any:
     """Stage 7: compare the requests that were served with the training profile."""
     from septet.monitor import monitor as verb

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +21,14 @@ from typing import Any, BinaryIO, TextIO
 
 from septet.data import media
 from septet.data.address import Unreadable
-from septet.data.files import ENDINGS, LONGEST_LINE, in_archive
+from septet.data.files import ENDINGS, in_archive
+from septet.data.lines import read_lines
 from septet.data.read import read
 from septet.data.table import Part, Table, require_columns
-from septet.data.write import Writer, open_writer
+from septet.data.write import Writer, open_writer, part_of
 from septet.errors import DataError, UsageError
 from septet.inputs import cut_off
+from septet.interrupt import Interrupted, given_up, held
 from septet.progress import Listen, quiet
 
 CHUNK = 1024
@@ -109,6 +112,7 @@ def predict(
     *,
     out: str | Path | TextIO | None = None,
     scores: bool = False,
+    skip: int = 0,
     device: str | None = None,
     code: Sequence[str] = (),
     predictor: Any = None,
@@ -116,19 +120,23 @@ def predict(
 ) -> Predicted:
     """Answer every row of a source.
 
+    A signal that is heard (`septet/interrupt.py`) leaves the rows that were written, of a file under `part_of` its name.
+
     Args:
         folder: a run folder or a model folder.
         source: a file, a folder, a table of a database, or a list of these; `-` or a binary stream for lines; a table in memory.
         out: a .csv, .tsv, .jsonl or .parquet file, or a text stream for JSON lines; None keeps the answers in memory.
         scores: also write the probability of every label.
+        skip: leave out so many rows at the beginning.
         device: where the model runs; the CPU when None.
         code: plug-in files the model was made with.
         predictor: an open model instead of the folder's.
         listen: told of the progress.
 
     Raises:
-        UsageError: a file is missing, a column is missing, or the ending of `out` is unknown.
+        UsageError: a file is missing, a column is missing, `skip` leaves no row, or the ending of `out` is unknown.
         DataError: a row cannot be read.
+        Interrupted: a signal came; it says what is kept and how to go on.
     """
     from septet.model.predictor import Predictor
 
@@ -137,11 +145,23 @@ def predict(
     rows, columns, total = _rows(source, model.task, listen=listen)
     names = _added(columns, ADDED[model.task.answers_with], scores=scores)
     found = Predicted(columns=list(names.values()), out=Path(out) if isinstance(out, (str, Path)) else None)
+    if total is not None and 0 < total <= skip:
+        raise UsageError(f"There are only {_rows_said(total)}.", received=f"--skip {skip}")
     started = time.perf_counter()
-    with _writer(out, found) as writer:
-        for chunk in _chunks(rows):
-            writer.write(_answered(chunk, model, names=names, found=found))
-            listen("progress", what="predict", done=found.rows, total=total)
+    chunks = _chunks(islice(rows, skip, None))
+    written, whole = 0, False
+    try:
+        with held():
+            with _writer(out, found) as writer:
+                while answered := _next(chunks, model, names=names, found=found):
+                    writer.write(answered)
+                    written += len(answered)
+                    listen("progress", what="predict", done=skip + written, total=total)
+            whole = True
+    except Interrupted as stop:
+        if not whole:
+            _tell_kept(stop, written, skip, out)
+            raise
     found.seconds = time.perf_counter() - started
     for line in found.summary().split("\n")[2:]:
         listen("note", text=line)
@@ -183,6 +203,28 @@ def _of_columns(row: dict[str, Any], task: Any) -> dict[str, str]:
 
 
 # ---- answering ----
+
+
+def _next(
+    chunks: Iterator[list[dict[str, Any]]], model: Any, *, names: dict[str, str], found: Predicted
+) -> list[dict[str, Any]]:
+    """Return the answers of the next chunk, which a signal may stop as nothing is half written; none behind the last."""
+    with given_up():
+        chunk = next(chunks, [])
+        return _answered(chunk, model, names=names, found=found) if chunk else []
+
+
+def _tell_kept(stop: Interrupted, written: int, skip: int, out: Any) -> None:
+    """Let an interruption say which answers are there, and how to get the rest."""
+    if not written or out is None or stop.at_once:
+        return
+    stop.kept = f"{_rows_said(written)} answered"
+    stop.goes_on = {"--skip": str(skip + written)}
+    if isinstance(out, (str, Path)):
+        path = Path(out)
+        stop.kept += f", kept in {part_of(path)}"
+        first = re.sub(r"\.from-\d+$", "", path.stem)
+        stop.goes_on["-o"] = str(path.with_name(f"{first}.from-{skip + written}{path.suffix}"))
 
 
 def _answered(
@@ -246,7 +288,7 @@ def _writer(out: str | Path | TextIO | None, found: Predicted) -> Iterator[Write
     if out is None:
         yield _Kept(found.answers)
         return
-    with open_writer(out) as writer:
+    with open_writer(out, keeps=lambda error: isinstance(error, Interrupted) and not error.at_once) as writer:
         yield writer
 
 
@@ -310,9 +352,9 @@ def _texts(
 ) -> tuple[Iterable[dict[str, Any]], list[str], int | None]:
     """Return the rows, the names of their columns, and their number where it is known."""
     if source == STDIN if isinstance(source, str) else hasattr(source, "readline"):
-        return _lines(_stdin() if isinstance(source, str) else source, texts, where="standard input")
+        return read_lines(_stdin() if isinstance(source, str) else source, texts, where="standard input")
     if isinstance(source, (str, Path)) and _is_plain_text(Path(source), texts):
-        return _lines(io.BytesIO(Path(source).read_bytes()), texts, where=str(source))
+        return read_lines(io.BytesIO(Path(source).read_bytes()), texts, where=str(source))
     table = read(source)
     for found in table.findings:
         listen("finding", finding=found)
@@ -335,61 +377,3 @@ def _is_plain_text(path: Path, texts: list[str]) -> bool:
     with path.open("rb") as file:
         header = file.readline(1 << 16).decode("utf-8", "replace").lstrip("\ufeff")
     return not set(texts) <= {cell.strip().strip('"') for separator in ",;\t|" for cell in header.split(separator)}
-
-
-def _lines(stream: BinaryIO, texts: list[str], *, where: str) -> tuple[Iterable[dict[str, Any]], list[str], None]:
-    first = _decoded(stream.readline(LONGEST_LINE + 1), 1, where=where).lstrip("\ufeff")
-    if not first:
-        raise DataError("There is no row to answer.", where=where)
-    lines = _numbered(stream, first, where=where)
-    head = _object(first)
-    if head is not None:
-        return _objects(lines, texts, where=where), list(head), None
-    if len(texts) > 1:
-        hint = "one JSON object a line: " + json.dumps(dict.fromkeys(texts, "…"), ensure_ascii=False)
-        raise UsageError(
-            f"The model reads {' and '.join(texts)}; a line of plain text has only one.", where=where, hint=hint
-        )
-    return ({texts[0]: line} for _, line in lines), [texts[0]], None
-
-
-def _numbered(stream: BinaryIO, first: str, *, where: str) -> Iterator[tuple[int, str]]:
-    yield 1, first.rstrip("\r\n")
-    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), 2):
-        yield number, _decoded(line, number, where=where).rstrip("\r\n")
-
-
-def _objects(lines: Iterable[tuple[int, str]], texts: list[str], *, where: str) -> Iterator[dict[str, Any]]:
-    for number, line in lines:
-        if not line.strip():
-            continue
-        row = _object(line)
-        if row is None:
-            raise DataError(
-                "The first line is a JSON object, and this one is not.", where=f"{where} line {number}", received=line
-            )
-        missing = [column for column in texts if column not in row]
-        if missing:
-            raise DataError(
-                f"There is no {missing[0]!r}, which the model reads.",
-                where=f"{where} line {number}",
-                received=sorted(row),
-            )
-        yield row
-
-
-def _object(line: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _decoded(line: bytes, number: int, *, where: str) -> str:
-    if len(line) > LONGEST_LINE:
-        raise DataError(f"A line is longer than {LONGEST_LINE >> 20} MiB; no text is.", where=f"{where} line {number}")
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"Byte 0x{line[error.start]:02x} is not valid utf-8.", where=f"{where} line {number}") from None

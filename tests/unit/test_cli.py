@@ -200,7 +200,7 @@ def test_a_verb_gets_recipe_overrides_and_options(septet, verb):
         ),
         (["evaluate", "d", "--on", "t.csv"], "evaluate", ("d",), {"on": "t.csv"}),
         (["deploy", "d", "--to", "o"], "deploy", ("d",), {"to": "o"}),
-        (["predict", "d", "-", "-o", "o.jsonl"], "predict", ("d", "-"), {"out": "o.jsonl"}),
+        (["predict", "d", "-", "-o", "o.jsonl"], "predict", ("d", "-"), {"out": "o.jsonl", "skip": 0}),
         (["serve", "d", "--port", "0", "--log-text"], "serve", ("d",), {"host": None, "port": 0, "log_text": True}),
         (["serve", "d"], "serve", ("d",), {"host": None, "port": None, "log_text": None}),
         (["monitor", "d", "--log", "l.sqlite"], "monitor", ("d",), {"log": "l.sqlite", "window": None}),

@@ -77,6 +77,14 @@ def test_the_second_signal_ends_at_once_and_a_third_is_the_systems():
     assert caught.value.exit_code == 143
 
 
+def test_a_command_goes_on_with_other_options():
+    args = ["predict", "runs/x", "a.csv", "--out=answers.csv", "--skip", "5", "--json"]
+    goes_on = {"--skip": "1029", "-o": "answers.from-1029.csv"}
+    told = "septet predict runs/x a.csv --json --skip 1029 -o answers.from-1029.csv"
+    assert again(args, None, goes_on) == told
+    assert again(["predict", "runs/x", "-o", "answers.csv", "a.csv", "--json"], None, goes_on) == told
+
+
 def test_an_inner_watch_is_the_outer_one():
     heard = []
     with pytest.raises(Interrupted), watched(heard.append), watched(), held():

@@ -132,7 +132,7 @@ def test_lines_that_cannot_be_answered_are_named(model, predictor, source, error
 
 
 def test_a_line_that_never_ends_is_not_read_to_its_end(model, predictor, monkeypatch):
-    monkeypatch.setattr("septet.predict.LONGEST_LINE", 100)
+    monkeypatch.setattr("septet.data.lines.LONGEST_LINE", 100)
     for before in (b"", b"where is my parcel\n"):
         stream = io.BytesIO(before + b"w" * 5_000)
         with pytest.raises(DataError, match=rf"longer than[\s\S]*line {1 + bool(before)}"):
@@ -152,6 +152,15 @@ def test_wrong_files_and_endings(tmp_path, model, predictor):
     with pytest.raises(UsageError, match="no such"):
         predict(model, tmp_path / "b.csv", predictor=predictor)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv"]
+
+
+def test_rows_at_the_beginning_are_skipped(tmp_path, model, predictor):
+    source = tmp_path / "a.csv"
+    source.write_text("body\nhello\nwhere is it\nlate\n")
+    found = predict(model, source, skip=2, predictor=predictor)
+    assert [row["body"] for row in found.answers] == ["late"] and found.rows == 1
+    with pytest.raises(UsageError, match="only 3 rows"):
+        predict(model, source, skip=3, predictor=predictor)
 
 
 def test_a_column_that_appears_late_leaves_no_half_file(tmp_path, model, predictor):

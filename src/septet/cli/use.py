@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from septet import complete
 from septet.cli import coded_options, septet, shared_options
 from septet.display import Screen
-from septet.interrupt import watched
+from septet.interrupt import during, watched
 
 
 @septet.command()
@@ -44,16 +46,20 @@ def deploy(screen: Screen, folder: str, to: str | None) -> None:
 @click.argument("folder", metavar="DIR", shell_complete=complete.folders)
 @click.argument("source", metavar="INPUT", shell_complete=complete.files)
 @click.option("-o", "--out", metavar="OUT", help="File for the answers; standard output without it.")
+@click.option("--skip", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N rows.")
 @coded_options
 @shared_options
 @click.pass_obj
-def predict(screen: Screen, folder: str, source: str, out: str | None) -> None:
+def predict(screen: Screen, folder: str, source: str, out: str | None, skip: int) -> None:
     """Answer the rows of a file, or of standard input (-)."""
     from septet import journey
 
-    with screen.progress() as listen:
-        result = journey.predict(folder, source, out=out, listen=listen)
-    screen.result(result)
+    # answers go to a file or a program as they come; a terminal has a moving bar until all are there
+    stream = None if out or screen.as_json or sys.stdout.isatty() else sys.stdout
+    with watched(), screen.progress() as listen:
+        result = journey.predict(folder, source, out=stream or out, skip=skip, listen=listen)
+    if stream is None:
+        screen.result(result)
 
 
 @septet.command()
@@ -67,10 +73,11 @@ def chat(screen: Screen, folder: str, base: bool, system: str | None) -> None:
     """Talk with a tuned model; a line of standard input is a turn."""
     from septet.chat import voices
 
-    with screen.progress() as listen:
-        listen("stage", name="chat")
-        found = voices(folder, base=base, system=system)
-    screen.talk(found)
+    with watched(), during("chat"):
+        with screen.progress() as listen:
+            listen("stage", name="chat")
+            found = voices(folder, base=base, system=system)
+        screen.talk(found)
 
 
 @septet.command()
@@ -101,6 +108,6 @@ def monitor(screen: Screen, folder: str, log: str | None, window: int | None) ->
     """Compare served requests with the training data; exit code 3 on drift."""
     from septet import journey
 
-    with screen.progress() as listen:
+    with watched(), screen.progress() as listen:
         result = journey.monitor(folder, log=log, window=window, listen=listen)
     screen.result(result)

@@ -1,6 +1,7 @@
 """Writing rows to a file as they come: CSV, TSV, JSON lines or Parquet by the file's ending.
 
-A file appears when it is whole: rows go to a temporary name beside it, which is renamed at the end.
+A file appears when it is whole: rows go to a temporary name beside it, which is renamed at the end. What is not whole may be kept
+under a name that says so.
 """
 
 from __future__ import annotations
@@ -25,9 +26,19 @@ class Writer(Protocol):
     def write(self, rows: list[dict[str, Any]]) -> None: ...
 
 
+def part_of(path: Path) -> Path:
+    """Return where the first rows of a file are kept that never became whole."""
+    return path.with_name(f"{path.stem}.part{path.suffix}")
+
+
 @contextlib.contextmanager
-def open_writer(out: str | Path | TextIO) -> Iterator[Writer]:
+def open_writer(
+    out: str | Path | TextIO, *, keeps: Callable[[BaseException], bool] = lambda _: False
+) -> Iterator[Writer]:
     """Open a writer for a file, by its ending, or of JSON lines for a text stream.
+
+    Args:
+        keeps: whether the rows that were written before an error stay, in `part_of` the file.
 
     Raises:
         UsageError: the ending is none of those known here.
@@ -47,6 +58,10 @@ def open_writer(out: str | Path | TextIO) -> Iterator[Writer]:
         with contextlib.ExitStack() as stack:
             yield _file_writer(temporary, ending, stack=stack)
         temporary.replace(path)
+    except BaseException as error:
+        if keeps(error) and temporary.exists() and temporary.stat().st_size:
+            temporary.replace(part_of(path))
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
