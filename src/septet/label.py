@@ -12,6 +12,7 @@ Left out: tasks other than `classify`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,13 @@ def label(
     """
     if (budget is None) == (sheet is None):
         raise UsageError("Say how many rows to pick, or which sheet to read.", hint="--budget 200, or --read SHEET")
-    pool = pool_of(data, wanted, listen=listen)
+    pool, where = pool_of(data, wanted, listen=listen)
     known = read_labelled(wanted.known, label=wanted.label, pool=pool)
     if sheet is not None:
         return _read_back(data, wanted, pool, known, sheet=Path(sheet), new_labels=new_labels)
     assert budget is not None
     target = next_sheet(Path(data), wanted, known) if out is None else Path(out)
-    return _pick(data, wanted, pool, known, budget=budget, target=target, listen=listen)
+    return _pick(data, wanted, pool, known, where=where, budget=budget, target=target, listen=listen)
 
 
 def _read_back(
@@ -181,6 +182,7 @@ def _pick(
     pool: dict[int, dict[str, str]],
     known: dict[int, str],
     *,
+    where: Callable[[int], str],
     budget: int,
     target: Path,
     listen: Listen,
@@ -195,14 +197,15 @@ def _pick(
     outside = [row for row in trained if row not in pool]
     texts = [tuple(pool[row].values()) for row in ids] + [trained[row][0] for row in outside]
     vectors, how = _vectors(texts, wanted, listen=listen)
-    places = {row: place for place, row in enumerate([*ids, *outside])}
+    at = {row: place for place, row in enumerate([*ids, *outside])}
     listen("progress", what="pick", done=0, total=1)
-    picks = pick(vectors, {places[row]: each for row, each in labels.items() if row in places}, num=budget, seed=SEED)
+    picks = pick(vectors, {at[row]: each for row, each in labels.items() if row in at}, num=budget, seed=SEED)
     listen("progress", what="pick", done=1, total=1)
     chosen = [ids[each.row] for each in picks]
     if not chosen:
         raise UsageError("Every row has a label already.", where=str(data), hint=next_command(data, wanted))
-    write_sheet(target, picks, [pool[row] for row in chosen], ids=chosen, label=wanted.label)
+    places = list(map(where, chosen))
+    write_sheet(target, picks, [pool[row] for row in chosen], ids=chosen, places=places, label=wanted.label)
     there = {row: each for row, each in labels.items() if row in pool}
     counts = dict(Counter(there.values()).most_common())
     back = f"septet label {quoted(data)}{options_of(data, wanted)} --read {quoted(target)}"

@@ -11,6 +11,7 @@ import pytest
 from septet import journey
 from septet.cli import main
 from septet.data.read import read
+from septet.data.sheet import unescape
 from septet.errors import DataError, RecipeError, UsageError
 from septet.prepare import prepare
 from septet.recipe import Recipe
@@ -68,6 +69,21 @@ def test_rounds_until_everything_is_labelled(pool):
     assert {row["why"].split()[0] for row in sheet_rows(pool.with_name("pool.sheet-2.csv"))} == {"unsure"}
     with pytest.raises(UsageError, match="has a label already"):
         label(pool, budget=1)
+
+
+def test_a_sheet_says_where_its_rows_stand_and_is_read_without_that_too(pool):
+    picked = label(pool, budget=100)
+    lines = pool.read_text().splitlines()
+    for row in sheet_rows(picked.sheet):
+        name, number = row["place"].rsplit(" line ", 1)
+        assert name.endswith("pool.csv") and next(csv.reader([lines[int(number) - 1]])) == [unescape(row["body"])]
+    fill(picked.sheet)
+    older = [{key: row[key] for key in ("row", "body", "label", "why")} for row in sheet_rows(picked.sheet)]
+    with picked.sheet.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(older[0]))
+        writer.writeheader()
+        writer.writerows(older)
+    assert label(pool, read=picked.sheet).labelled == picked.picked
 
 
 def test_no_cell_of_a_sheet_is_a_formula_and_texts_come_back_as_they_were(pool):

@@ -1,6 +1,6 @@
 """The sheet of rows to label, and the table of those that are labelled.
 
-A sheet is a CSV that spreadsheets open safely (`data/sheet.py`): `row`, the columns of text, an empty column to fill in, and `why` a row was picked.
+A sheet is a CSV that spreadsheets open safely (`data/sheet.py`): `row`, the columns of text, an empty column to fill in, `why` a row was picked, and its `place` in the file.
 People may leave cells empty, sort the lines and delete some; a row is known by its id, a hash of its texts. What was read back is kept in a plain CSV
 (`write_labelled`), the texts as they are in the pool: a table to learn from.
 """
@@ -21,7 +21,7 @@ from septet.errors import DataError, UsageError
 from septet.labelling.picks import Pick
 from septet.registry import suggest
 
-ROW, WHY = "row", "why"
+ROW, WHY, PLACE = "row", "why", "place"
 SHOWN = 5  # lines that an error names
 
 
@@ -41,13 +41,20 @@ class Filled:
 
 
 def write_sheet(
-    path: Path, picks: Sequence[Pick], rows: Sequence[Mapping[str, str]], *, ids: Sequence[int], label: str
+    path: Path,
+    picks: Sequence[Pick],
+    rows: Sequence[Mapping[str, str]],
+    *,
+    ids: Sequence[int],
+    places: Sequence[str],
+    label: str,
 ) -> None:
     """Write the picked rows; a file that is there is never replaced.
 
     Args:
         rows: the columns of text of each pick.
         ids: of each pick.
+        places: of each pick, such as `tickets.csv line 17`.
         label: the column to fill in.
 
     Raises:
@@ -55,9 +62,10 @@ def write_sheet(
     """
     check_free(path)
     lines = [
-        [name_of(row_id), *row.values(), "", _told(pick)] for pick, row, row_id in zip(picks, rows, ids, strict=True)
+        [name_of(row_id), *row.values(), "", _told(pick), place]
+        for pick, row, row_id, place in zip(picks, rows, ids, places, strict=True)
     ]
-    head = [ROW, *(rows[0] if rows else ()), label, WHY]
+    head = [ROW, *(rows[0] if rows else ()), label, WHY, PLACE]
     cells = [[escape(cell if len(cell) <= LONGEST else f"{cell[:LONGEST]}…") for cell in line] for line in lines]
     path.parent.mkdir(parents=True, exist_ok=True)
     # a byte order mark, without which Excel reads UTF-8 as something else

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,24 @@ def columns_of(
     return Wanted(texts, task.label, tuple(task.labels or ()), recipe.model.name or "starter", path, recipe, named)
 
 
-def pool_of(data: str | Path, wanted: Wanted, *, listen: Listen = quiet) -> dict[int, dict[str, str]]:
-    """Return the distinct rows of a file that have text: id -> columns of text."""
+def pool_of(
+    data: str | Path, wanted: Wanted, *, listen: Listen = quiet
+) -> tuple[dict[int, dict[str, str]], Callable[[int], str]]:
+    """Return the distinct rows of a file that have text: id -> columns of text; and where the row of an id stands."""
     table = read(data, columns=dict.fromkeys(wanted.texts, "task.text" if wanted.recipe else "--text"))
     for finding in table.findings:
         listen("finding", finding=finding)
     found: dict[int, dict[str, str]] = {}
-    for values in zip(*(table.columns[column] for column in wanted.texts), strict=True):
+    places: dict[int, int] = {}
+    for place, values in enumerate(zip(*(table.columns[column] for column in wanted.texts), strict=True)):
         texts: Texts = tuple("" if value is None else str(value) for value in values)
         if any(text.strip() for text in texts):
-            found.setdefault(row_id(texts, None), dict(zip(wanted.texts, texts, strict=True)))
+            row = row_id(texts, None)
+            found.setdefault(row, dict(zip(wanted.texts, texts, strict=True)))
+            places.setdefault(row, place)
     if not found:
         raise DataError("There is no row with text to label.", where=table.name)
-    return found
+    return found, lambda row: table.where(places[row])
 
 
 def trained_rows(wanted: Wanted) -> list[tuple[Texts, str]]:
