@@ -244,7 +244,7 @@ def test_half_precision_on_a_cpu(case):
     [
         ("train.metric=chrf", "accuracy", "train.metric asks for chrf, a metric of texts"),
         ("evaluate.metrics=[chrf]", "accuracy", "evaluate.metrics asks for chrf, a metric of texts"),
-        ("train.metric=acuracy", "accuracy", "train.metric: There is no metric named 'acuracy'"),
+        ("train.metric=acuracy", "accuracy", "train.metric names 'acuracy', which is no metric"),
     ],
 )
 def test_a_metric_that_cannot_be_computed_is_told_before_the_first_update(case, key, name, says):

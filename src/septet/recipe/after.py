@@ -8,8 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from septet import registry
-from septet.recipe.block import Block, Count, Problem, Text, Whole, key
+from septet.recipe.block import Block, Count, Problem, Text, Whole, key, unregistered
 
 _Inside = Annotated[float, Field(gt=0, lt=1)]
 
@@ -69,7 +68,8 @@ class Evaluate(Block):
     worst: Whole = key(20, "Most confident mistakes shown in the report.", unit="rows", why="what a person reads")
 
     def problems(self) -> Iterator[Problem]:
-        yield from _unregistered("baseline", "baselines", self.baselines or [])
+        yield from unregistered("metric", "metrics", self.metrics or [])
+        yield from unregistered("baseline", "baselines", self.baselines or [])
         if self.prompt is not None and not 0 <= self.prompt.find("{text}") < self.prompt.find("{label}"):
             yield Problem(
                 "prompt", "must hold {text} and, after it, {label}.", 'prompt: "Review: {text}\\nSentiment: {label}"'
@@ -88,7 +88,12 @@ class Deploy(Block):
     )
 
     def problems(self) -> Iterator[Problem]:
-        yield from _unregistered("export", "exports", self.exports)
+        yield from unregistered(
+            "export",
+            "exports",
+            self.exports,
+            sure=Deploy.model_fields["exports"].get_default(call_default_factory=True),
+        )
 
 
 class Serve(Block):
@@ -184,16 +189,3 @@ class RunFolder(Block):
         change="a script must find it",
         example="first-try",
     )
-
-
-def _unregistered(kind: str, name: str, wanted: list[str]) -> Iterator[Problem]:
-    default = (Evaluate if kind == "baseline" else Deploy).model_fields[name].get_default(call_default_factory=True)
-    unsure = [each for each in wanted if each not in (default or [])]
-    known = registry.names(kind) if unsure else []
-    for each in unsure:
-        if each not in known:
-            yield Problem(
-                name, f"names {each!r}, which is no {kind}.", registry.suggest(each, known) or f"septet list {kind}"
-            )
-    for twice in sorted({each for each in wanted if wanted.count(each) > 1}):
-        yield Problem(name, f"names {twice!r} twice.", "name each one once")

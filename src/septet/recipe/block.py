@@ -6,11 +6,13 @@ change it, and why the default is what it is. From these come the validation, `s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from septet import registry
 
 STRICT = ConfigDict(
     strict=True,
@@ -50,6 +52,24 @@ class Block(BaseModel):
     def problems(self) -> Iterator[Problem]:
         """Yield what no single value shows: keys that contradict each other."""
         yield from ()
+
+
+def unregistered(kind: str, key: str, wanted: Sequence[str], *, sure: Sequence[str] = ()) -> Iterator[Problem]:
+    """Yield the names of a key that no part of a kind has, and those that are named twice.
+
+    Args:
+        wanted: of metrics also such as `f1[refund]`, of one class.
+        sure: names that need not be looked up.
+    """
+    unsure = [each for each in wanted if each not in sure]
+    known = registry.names(kind) if unsure else []
+    for each in unsure:
+        name = each.partition("[")[0] if kind == "metric" and each.endswith("]") else each
+        if name not in known:
+            hint = registry.suggest(name, known) or f"septet list {kind}"
+            yield Problem(key, f"names {each!r}, which is no {kind}.", hint)
+    for twice in sorted({each for each in wanted if wanted.count(each) > 1}):
+        yield Problem(key, f"names {twice!r} twice.", "name each one once")
 
 
 def key(

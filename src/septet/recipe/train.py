@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from septet.recipe.block import Block, Count, Positive, Problem, Text, Whole, key
+from septet.recipe.block import Block, Count, Positive, Problem, Text, Whole, key, unregistered
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -278,6 +278,7 @@ class Train(Block):
                 "must be at least 2 where train.guard says rollback: the newest may be what diverges.",
                 "keep: 2",
             )
+        yield from unregistered("metric", "metric", [self.metric] if self.metric else [])
         if self.max_time is not None and not seconds(self.max_time):
             yield Problem("max_time", "must be a time such as 45s, 30m or 1h30m.", "max_time: 30m")
         if isinstance(self.save_every, str) and not seconds(self.save_every):

@@ -89,6 +89,10 @@ evaluat: {}
         ("task.labels=[0, 1]", "a list of texts", '"0", "1"'),
         ("deploy.exports=hf", "a list of texts", "[hf]"),
         ("evaluate.baselines=[majorityy]", "no baseline", ""),
+        ("evaluate.metrics=[f1, acuracy]", "evaluate.metrics names 'acuracy', which is no metric", "mean accuracy"),
+        ("evaluate.metrics=[f1, f1]", "evaluate.metrics names 'f1' twice", "once"),
+        ("evaluate.metrics=['recall[late]', 'f2[late]']", "names 'f2[late]', which is no metric", "mean f1"),
+        ("train.metric=acuracy", "train.metric names 'acuracy', which is no metric", "mean accuracy"),
         ("task=classify", "task.text is missing", "COLUMN"),
         ("task.name=clasify", "must be one of", "classify"),
         ("method=lorra", "must be one of", "lora"),
@@ -101,6 +105,13 @@ def test_values_that_make_no_sense_are_named(override, says, hint):
     text = "\n".join(str(problem) for problem in problems(MINIMAL, [override]))
     assert says in text
     assert hint in text
+
+
+def test_a_misspelt_metric_is_told_with_its_line(tmp_path):
+    text = "data: {train: missing.csv}\ntask: {name: classify, text: body, label: team}\n"
+    text += "train:\n  metric: f1[late]\nevaluate:\n  metrics: [acuracy, 'recall[late]']\n"
+    (problem,) = problems(written(tmp_path, text))
+    assert "'acuracy'" in problem.what and problem.where.endswith("recipe.yaml line 6")
 
 
 def test_contradictions_between_keys():
