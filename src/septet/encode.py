@@ -270,12 +270,12 @@ def _from_lengths(config: dict[str, Any], examples: list[Example]) -> dict[str, 
 
 def _from_rows(recipe: Recipe, rows: int) -> dict[str, tuple[Any, str]]:
     """Return what the number of rows that an epoch shows says of the recipe's open values: dotted path -> value and reason."""
-    batch = 16 if rows < 2000 else 32
+    batch = max(1, min(rows, 16 if rows < 2000 else 32))
     updates = -(-rows // batch)
     weighed = " by their weights" if recipe.data.weights or recipe.data.balance.on else ""
     epochs = int(np.clip(round(600 / updates), 3, 10))
     return {
-        "train.batch": (batch, f"{rows:,} training rows{weighed}: {updates:,} updates an epoch"),
+        "train.batch": (batch, f"{rows:,} training rows{weighed}: {updates:,} update{'s' * (updates != 1)} an epoch"),
         "train.epochs": (epochs, f"about 600 updates at least, 3 to 10 epochs: {epochs} x {updates:,} updates"),
     }
 

@@ -178,7 +178,7 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
         processor=processor,
         device=device,
         ceiling=ceiling,
-        planner=_planner(recipe, encoded, without_padding is not None),
+        planner=_planner(recipe, encoded, without_padding is not None, findings),
         train=train,
         validation=encoded.validation,
         validation_rows=encoded.validation_rows,
@@ -309,9 +309,9 @@ def _updates(recipe: Recipe, planner: Planner) -> int:
     return whole if recipe.train.max_steps is None else min(whole, recipe.train.max_steps)
 
 
-def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool) -> Planner:
+def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool, findings: Report) -> Planner:
     train = recipe.train
-    return Planner(
+    planner = Planner(
         [e.size for e in encoded.train],
         train.batch or 1,
         train.seed,
@@ -325,6 +325,8 @@ def _planner(recipe: Recipe, encoded: Encoded, unpadded: bool) -> Planner:
         here().world,
         divides(recipe),
     )
+    findings.add(planner.shortened())
+    return planner
 
 
 def _check_precision(recipe: Recipe, device: torch.device) -> None:

@@ -68,6 +68,30 @@ def test_the_good_case_runs(case):
     assert case.run().exit_code == 0
 
 
+def test_a_batch_above_the_rows_is_told_and_what_is_shown_is_what_was_seen(case):
+    case.source["train"]["batch"] = 500
+    result = case.run()
+    assert result.exit_code == 0
+    rows = json.loads((case.run_folder / "data.json").read_text())["splits"]["train"]["rows"]
+    assert f"train.batch is 500, and an epoch has {rows} rows: every update sees all {rows}" in result.stderr
+    steps = [json.loads(line) for line in (case.run_folder / "steps.jsonl").read_text().splitlines()]
+    assert [step["rows"] for step in steps] == [rows, rows]
+    assert f"in 2 planned updates of {rows} rows" in (case.run_folder / "model" / "README.md").read_text()
+
+
+def test_a_derived_batch_is_at_most_the_rows(case):
+    del case.source["train"]["batch"]
+    (case.folder / "data.csv").write_text("\n".join(CSV.split("\n")[:13]) + "\n")
+    result = case.run()
+    assert result.exit_code == 0 and "batch-above-rows" not in result.stderr
+    rows = json.loads((case.run_folder / "data.json").read_text())["splits"]["train"]["rows"]
+    assert (
+        rows < 16
+        and f"batch: {rows}  # why: {rows} training rows: 1 update an epoch"
+        in (case.run_folder / "recipe.yaml").read_text()
+    )
+
+
 def test_missing_file(case):
     case.source["data"]["train"] = "dta.csv"
     refused(case.run(), 2, "dta.csv", "data.csv")

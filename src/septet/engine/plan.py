@@ -17,6 +17,7 @@ import numpy as np
 
 from septet.engine.mixture import Mixture
 from septet.engine.versions import Versions
+from septet.report import Finding
 
 # What one more forward and backward pass costs, in tokens: its launches and the adding up of its gradients take about the same
 # time in any precision, in which faster hardware computes more tokens (docs/why.md, "The price of a micro-batch").
@@ -70,6 +71,24 @@ class Planner:
     @property
     def groups_per_epoch(self) -> int:
         return math.ceil(self.draws_per_epoch / self.batch)
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of the largest update."""
+        return min(self.batch, self.draws_per_epoch)
+
+    def shortened(self) -> Finding | None:
+        """Return what is told where an update has fewer rows than `batch` asks for."""
+        rows = self.draws_per_epoch
+        if self.batch <= rows:
+            return None
+        return Finding(
+            "batch-above-rows",
+            "note",
+            f"train.batch is {self.batch:,}, and an epoch has {rows:,} rows: every update sees all {rows:,}, and an epoch is one update.",
+            f"train.batch={rows} says the same; a smaller one makes more updates",
+            {"batch": self.batch, "rows": rows},
+        )
 
     def total_steps(self, epochs: float) -> int:
         """Return the updates in so many epochs; a part of an epoch is rounded up to whole updates."""

@@ -55,7 +55,7 @@ pipeline_tag: {kind}
 
 # {recipe.model.title}, tuned to `{task.name}`
 
-Tuned with Septet by method `{recipe.method.name}` in {setup.total:,} planned updates of {recipe.train.batch} rows.
+Tuned with Septet by method `{recipe.method.name}` in {setup.total:,} planned updates of {setup.planner.most_rows:,} rows.
 {_chosen(best)} Scores on the test split, with
 intervals and baselines, are in the run's report.
 

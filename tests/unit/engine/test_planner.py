@@ -15,6 +15,18 @@ def planner(**changes):
     return Planner(**{"lengths": LENGTHS, "batch": 16, "seed": 7, "token_budget": 400, **changes})
 
 
+def test_a_batch_above_the_rows_is_told_and_every_row_is_in_it_once():
+    short = planner(lengths=LENGTHS[:9])
+    epoch, group = short.group(3)
+    assert (epoch, sorted(group), short.groups_per_epoch, short.most_rows) == (3, list(range(9)), 1, 9)
+    assert sorted(np.concatenate(short.micro_batches(group))) == list(range(9))
+    finding = short.shortened()
+    assert (finding.slug, finding.level) == ("batch-above-rows", "note")
+    assert "train.batch is 16, and an epoch has 9 rows: every update sees all 9" in finding.message
+    assert finding.evidence == {"batch": 16, "rows": 9}
+    assert planner(lengths=LENGTHS[:16]).shortened() is None and planner().most_rows == 16
+
+
 def test_every_row_once_an_epoch():
     p = planner()
     assert p.groups_per_epoch == 13
