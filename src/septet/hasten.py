@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from septet.engine.optim import Optimizer
     from septet.setup import Setup
 
+# of what updates are computed by, as a run records it
+PRECISION, MODEL = "precision of the computation", "what computes the model"
+
 
 def speed_up(setup: Setup) -> None:
     """Compile what the recipe says, or what repays it, let kernels compute what they can, choose the attention, and keep of the layers what it says."""
@@ -42,9 +45,9 @@ def computed_by(setup: Setup, optimizer: Optimizer) -> dict[str, Any]:
     built = kerneled or compiles or optimizer.by != "torch"
     return {
         "processes": here().world,
-        "precision of the computation": setup.recipe.train.precision or "fp32",
+        PRECISION: setup.recipe.train.precision or "fp32",
         "attention of the model": setup.model.config._attn_implementation,
-        "what computes the model": ", ".join(makers),
+        MODEL: ", ".join(makers),
         "what computes the optimizer's pass": optimizer.by,
         "C++ compiler": native.compiler_version() if built else None,
     }
