@@ -193,7 +193,7 @@ def lacking(source: dict[str, Any], run: str, *, rank: int) -> int:
     from septet.engine import compiled, native
 
     if launched().rank == rank:
-        compiled.no_compiler = lambda: "no working C++ compiler"
+        compiled.no_compiler = lambda *_: "no working C++ compiler"
         native._loaded = lambda: (None, "no C++ compiler (g++) is installed")
     go = Course.go
 

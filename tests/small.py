@@ -51,6 +51,29 @@ def recipe(
     }
 
 
+def of(what: str, folder: Path, **train: Any) -> dict[str, Any]:
+    """Return a small run: `classify`, `head` (with its frozen part computed once), or a decoder by its architecture."""
+    import json
+
+    import languages
+
+    source = recipe(folder, method="head" if what == "head" else "full")
+    if what not in ("classify", "head"):
+        rows = [
+            {"question": f"Where is parcel {i}?", "reply": f"Parcel {i} is {'late' if i % 3 else 'here'}."}
+            for i in range(60)
+        ]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        languages.folder(folder / what, what)
+        source["data"] = {"train": str(folder / "rows.jsonl")}
+        source["task"] = {"name": "generate", "prompt": "question", "answer": "reply", "decode": {"max_new_tokens": 4}}
+        source["model"] = {"name": str(folder / what)}
+        source["train"].pop("metric")
+    source["model"].pop("attention", None)
+    source["train"] |= {"epochs": 1, "token_budget": 256, **train}
+    return source
+
+
 def quiet_recipe() -> dict[str, Any]:
     """Return what `train` needs to be the same on every machine."""
     return {"precision": "fp32", "threads": 1, "device": "cpu", "token_budget": 512}

@@ -46,7 +46,7 @@ def computed_by(setup: Setup, optimizer: Optimizer) -> dict[str, Any]:
     return {
         "processes": here().world,
         PRECISION: setup.recipe.train.precision or "fp32",
-        "attention of the model": setup.model.config._attn_implementation,
+        "attention of the model": setup.model.config._attn_implementation + ", in one call" * setup.clock.varlen,
         MODEL: ", ".join(makers),
         "what computes the optimizer's pass": optimizer.by,
         "C++ compiler": native.compiler_version() if built else None,
@@ -60,7 +60,7 @@ def _compile(setup: Setup) -> None:
         setup.recipe = setup.recipe.filled({"train.compile": _agreed(told)})
     if not setup.recipe.train.compile:
         return
-    why = _lacking(compiled.no_compiler())
+    why = _lacking(compiled.no_compiler(setup.device.type))
     setup.findings.add(compiled.unused(why) if why else compiled.compile_blocks(setup.model))
 
 

@@ -18,7 +18,7 @@ from septet import perceive, registry
 from septet.data.store import Prepared
 from septet.encode import Encoded, encode, folder_of, truncated
 from septet.engine import device as devices
-from septet.engine import dropout
+from septet.engine import dropout, varlen
 from septet.engine import frozen as frozen_parts
 from septet.engine.attention import (
     ATTENTION,
@@ -149,10 +149,12 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     hidden, inner = widths(encoded.config)
     # one process measures: what follows from it must be the same on all
     ceiling = devices.Ceiling(**here().decide(lambda: asdict(devices.ceiling(device, hidden, inner))))
-    recipe = recipe.filled(_from_machine(device, ceiling, encoded.config))
+    by_row = _by_row(recipe := recipe.filled(_from_machine(device, ceiling)), device, encoded.config)
+    recipe = recipe.filled(_attention_of(device, encoded.config, by_row))
     method = registry.part("method", recipe.method.name)(recipe.method)
     recipe = recipe.filled(_from_method(method, recipe, encoded.config, ceiling))
     loaded, model, clock, told, ours = _built(recipe, task, method, folder, processor, train)
+    clock.varlen = not by_row
     findings.add(*told, damaged(model), devices.crowded(recipe.train.threads))
     recipe = _placed(recipe, model, device, findings)
     findings.stop_on_blockers()
@@ -161,10 +163,8 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     shortcut = without_padding = None
     if asked is None:
         shortcut = first_token_only(model, clock, len(processor))
-        # the head reads each row's first token, or every token of a row that all layers see whole
-        suits = shortcut is not None or (writes(model) and sees_whole(model, max(e.size for e in train)))
-        can_unpad = suits and ours and recipe.train.pad != "max_length"
-        without_padding = unpadder(model, clock, len(processor)) if can_unpad else None
+        if ours and (shortcut is not None or writes(model)):
+            without_padding = _unpadder(recipe, model, clock, processor, train)
         findings.add(*last_token.findings(loaded, processor, train))
     recipe, known = perceive.settle_statistics(recipe, model, task, train, processor)
     findings.add(*known, *task.findings(model), *perceive.told(task, model, processor))
@@ -192,6 +192,19 @@ def set_up(recipe: Recipe, prepared: Prepared, *, listen: Listen = quiet) -> Set
     _cut_frozen(setup)
     speed_up(setup)
     return setup
+
+
+def _unpadder(
+    recipe: Recipe, model: Any, clock: dropout.DropoutClock, processor: Any, train: Sequence[Example]
+) -> Unpadder | None:
+    """Return what takes the padding out, if the head reads nothing but what each row has then, and attention is faster so."""
+    # fused attention by a call a row is slow on a GPU: of many short rows it is launches and little else
+    slow = recipe.train.device != "cpu" and recipe.model.attention == "sdpa" and not clock.varlen
+    if slow or recipe.train.pad == "max_length":
+        return None
+    if writes(model) and not sees_whole(model, max(e.size for e in train)):
+        return None
+    return unpadder(model, clock, len(processor))
 
 
 def _placed(recipe: Recipe, model: Any, device: torch.device, findings: Report) -> Recipe:
@@ -259,8 +272,7 @@ def build(
     # what is left open is chosen on the model (`hasten.py`)
     attention = recipe.model.attention or "eager"
     counted = ours and attention == "eager"
-    # not yet tried on a GPU, whose fused attention has a form for rows laid end to end
-    fused = ours and attention == "sdpa" and recipe.train.device == "cpu"
+    fused = ours and attention == "sdpa"
     make = load.load_model if recipe.model.architecture is None else partial(scratch.new_model, recipe.model)
     try:
         loaded = make(
@@ -338,16 +350,31 @@ def _check_precision(recipe: Recipe, device: torch.device) -> None:
         )
 
 
-def _from_machine(device: torch.device, ceiling: devices.Ceiling, config: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+def _from_machine(device: torch.device, ceiling: devices.Ceiling) -> dict[str, tuple[Any, str]]:
     precision, why = devices.choose_precision(ceiling)
-    found = {
+    return {
         "train.device": (device.type, "the best that PyTorch finds here"),
         "train.precision": (precision, why),
         "train.threads": (torch.get_num_threads(), "all cores, over the processes that share them"),
     }
-    if device.type != "cpu" and not config.get("text_config", config).get("attn_logit_softcapping"):
-        found["model.attention"] = ("sdpa", "fused attention of the GPU")
-    return found
+
+
+def _by_row(recipe: Recipe, device: torch.device, config: dict[str, Any]) -> str:
+    """Return why fused attention cannot take all rows in one call, on any process: each plans the passes of all."""
+    why = varlen.lacking(device, devices.DTYPES[recipe.train.precision or "fp32"], config)
+    return next(filter(None, here().gather(why)), "")
+
+
+def _attention_of(device: torch.device, config: dict[str, Any], by_row: str) -> dict[str, tuple[Any, str]]:
+    """Return the attention of a GPU; that of a CPU is chosen on the model (`hasten.py`)."""
+    if device.type == "cpu" or config.get("text_config", config).get("attn_logit_softcapping"):
+        return {}
+    rows = (
+        f"rows keep their padding, as varlen_attn is not used: {by_row}"
+        if by_row
+        else "rows laid end to end, where the model allows it, in one call of varlen_attn"
+    )
+    return {"model.attention": ("sdpa", f"fused attention of the GPU; {rows}")}
 
 
 def _from_method(

@@ -17,6 +17,7 @@ from septet.data.store import Prepared
 from septet.encode import folder_of
 from septet.engine import rollback
 from septet.engine import state as states
+from septet.engine.device import repeatable
 from septet.engine.machine import forget_peak, machine
 from septet.engine.optim import Optimizer
 from septet.engine.ranks import here
@@ -112,10 +113,11 @@ def _prepared(
 def _train(
     recipe: Recipe, run: Run, prepared: Prepared, resume: bool, listen: Listen, *, profile: bool, force: bool
 ) -> Trained:
-    course = _begin(recipe, run, prepared, resume, listen, force=force)
-    if profile:
-        course.profile()
-    course.go()
+    with repeatable(recipe.train.device):
+        course = _begin(recipe, run, prepared, resume, listen, force=force)
+        if profile:
+            course.profile()
+        course.go()
     with here().lead_first("finish"):
         return finish(course) if here().lead else trained(run)
 

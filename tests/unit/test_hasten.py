@@ -36,7 +36,7 @@ def made(**train):
         model=None,
         ceiling=None,
         clock=SimpleNamespace(native=False),
-        device=None,
+        device=SimpleNamespace(type="cpu"),
         total=10,
         flops_per_token=1.0,
         planner=SimpleNamespace(tokens_per_epoch=100.0, groups_per_epoch=10),
@@ -52,7 +52,7 @@ def made(**train):
 def test_left_open_all_do_it_or_none(world, monkeypatch, part):
     monkeypatch.setattr(compiled, "worth", lambda *_: (True, "about 10 min"))
     monkeypatch.setattr(kernels, "worth", lambda *_, **__: (True, "fewer passes"))
-    monkeypatch.setattr(compiled, "no_compiler", lambda: "")
+    monkeypatch.setattr(compiled, "no_compiler", lambda *_: "")
     monkeypatch.setattr(kernels, "unfit", lambda *_, **__: "")
     monkeypatch.setattr(compiled, "compile_blocks", lambda model: None)
     installed = []
@@ -85,7 +85,7 @@ def test_what_no_process_would_is_told_without_names(world, monkeypatch):
 
 
 def test_the_optimizer_is_compiled_on_all_or_none(world, monkeypatch):
-    monkeypatch.setattr(compiled, "no_compiler", lambda: "")
+    monkeypatch.setattr(compiled, "no_compiler", lambda *_: "")
     setup = made(compile=True)
     world([True, "", "b"])
     assert hasten.optimizer_by(setup) == "compiled"
@@ -97,6 +97,6 @@ def test_the_optimizer_is_compiled_on_all_or_none(world, monkeypatch):
 
 
 def test_this_process_is_named_where_it_is_the_one(world, monkeypatch):
-    monkeypatch.setattr(compiled, "no_compiler", lambda: "no g++")
+    monkeypatch.setattr(compiled, "no_compiler", lambda *_: "no g++")
     world([True, "", "b"])
     assert hasten._lacking(compiled.no_compiler()) == f"no g++ (rank 0 of 2, on {MINE})"

@@ -1,8 +1,8 @@
 """The attention functions that transformers calls by names of ours: eager with counted dropout, and fused; padded or not.
 
 Where the padding is out (`engine/unpad.py`), the eager one attends to rows of like length together, forward and backward by hand: no padding
-between rows of unlike length, and no pass over the probabilities that bits can do. The fused one calls PyTorch's kernel for each row: it keeps no
-probabilities, and it cannot drop any by row. Which is faster is measured (`engine/attention_speed.py`).
+between rows of unlike length, and no pass over the probabilities that bits can do. The fused one calls PyTorch's kernel for each row, or on a GPU for
+all of them (`engine/varlen.py`): it keeps no probabilities, and it cannot drop any by row. Which is faster is measured (`engine/attention_speed.py`).
 
 Shapes: B rows, T tokens, N tokens of all rows, R of them real, D numbers a head.
 """
@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 
-from septet.engine import kernels
+from septet.engine import kernels, varlen
 from septet.engine.dropout import AttentionSite
 from septet.engine.unpad import Layout
 from septet.errors import ModelError
@@ -89,7 +88,7 @@ def fused(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Fused attention: row by row where the padding is out, else as transformers calls it. Takes and gives what `attention` does.
+    """Fused attention: all rows at once or row by row where the padding is out, else as transformers calls it. Takes and gives what `attention` does.
 
     Raises:
         ValueError: the model wants its scores capped, or probabilities dropped.
@@ -101,15 +100,9 @@ def fused(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     if options.get("softcap") is not None or (options.get("dropout") and module.training):
         raise ValueError("Fused attention of rows laid end to end caps no scores and drops no probabilities.")
-    if (groups := query.shape[1] // key.shape[1]) > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     causal = bool(getattr(module, "is_causal", False))
-    filling = query.shape[2] - layout.starts[-1]
-    # by `split`, whose gradients are put together once; a slice's would be a tensor of all tokens each
-    *each, _ = zip(*(x.split([*layout.lengths, filling], 2) for x in (query, key, value)), strict=True)
-    rows = [scaled_dot_product_attention(*qkv, is_causal=causal, scale=scaling) for qkv in each]
-    rows.append(query.new_zeros(*query.shape[:2], filling, query.shape[3]))
-    return torch.cat(rows, 2).transpose(1, 2), None
+    attend = varlen.at_once if site.clock.varlen and varlen.takes(query) else varlen.by_row
+    return attend(query, key, value, layout, scaling, causal), None
 
 
 def register_attention() -> None:

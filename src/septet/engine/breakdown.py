@@ -35,7 +35,15 @@ GROUPS = {
     "matrix products": ("::mm", "::addmm", "::linear", "::matmul", "_linear", "_addmm_activation", "linear_pointwise"),
     "convolutions": ("convolution", "::conv1d", "::conv2d", "::conv3d", "conv2d_forward", "_conv_depthwise2d"),
     "loss": ("log_softmax", "_log_softmax_backward_data", "nll_loss", "nll_loss_forward", "cross_entropy"),
-    "attention": ("bmm", "softmax", "_softmax_backward_data", "attention", "_for_cpu"),
+    "attention": (
+        "bmm",
+        "softmax",
+        "_softmax_backward_data",
+        "attention",
+        "attention_forward",
+        "varlen_attn",
+        "_for_cpu",
+    ),
     "norms and activations": ("norm", "gelu", "silu", "relu", "tanh", "sigmoid", "rsqrt", "::mean", "::pow"),
     "dropout": ("dropout", "bitwise_xor", "__xor__"),
     "copies and look-ups": (
@@ -203,7 +211,8 @@ def by_group(events: Sequence[Any], seconds: float, steps: int, *, cuda: bool = 
     calls: Counter[str] = Counter()
     for event in events:
         us = event.self_device_time_total if cuda else event.self_cpu_time_total
-        if us <= 0 or event.name in (*STEP_PARTS, DROPOUT) or (not cuda and event.device_type.name != "CPU"):
+        # a GPU's kernels are events of their own, too: their time is counted where they were launched
+        if us <= 0 or event.name in (*STEP_PARTS, DROPOUT) or event.device_type.name != "CPU":
             continue
         name = group_of(event)
         spent[name] = spent.get(name, 0.0) + us

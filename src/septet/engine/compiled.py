@@ -77,7 +77,7 @@ def worth(model: Any, tokens: float, ceiling: Ceiling, precision: str) -> tuple[
     seconds = flops_per_token(model)[1] * tokens / (EAGER_SHARE * ceiling.rate(precision) * 1e9)
     if seconds < REPAYS_S:
         return False, f"about {seconds:.0f} s of training; compiling takes half a minute"
-    if why := no_compiler():
+    if why := no_compiler(_device(model)):
         return False, f"no compiler works here: {why}"
     return True, f"about {seconds / 60:.0f} min of training without; compiling takes half a minute"
 
@@ -114,14 +114,18 @@ def or_plain(eager: Callable[..., Any], what: str, *, must: bool = False) -> Cal
     return called
 
 
-def no_compiler() -> str:
-    """Return why nothing can be compiled here; empty where it can. What is compiled from then on is kept in the user's cache."""
+def no_compiler(device: str = "cpu") -> str:
+    """Return why nothing can be compiled for a device here; empty where it can. What is compiled from then on is kept in the user's cache.
+
+    Args:
+        device: a GPU's code is made by Triton, a CPU's by a C++ compiler.
+    """
     if KEEPS not in os.environ:
         with contextlib.suppress(OSError):  # a home that cannot be written: PyTorch's own place will do
             cache.folder("compiled").mkdir(parents=True, exist_ok=True)
             os.environ[KEEPS] = str(cache.folder("compiled"))
     try:
-        torch.compile(_probe)(torch.ones(8))
+        torch.compile(_probe)(torch.ones(8, device=device))
     except Exception as error:  # whatever a compiler that is missing or broken says
         return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     return ""
@@ -132,6 +136,10 @@ def _compile_while_learning(layer: nn.Module) -> None:
     eager = layer.forward
     learning = or_plain(eager, "A layer")
     layer.forward = lambda *args, **options: (learning if layer.training else eager)(*args, **options)
+
+
+def _device(model: Any) -> str:
+    return next(model.parameters()).device.type
 
 
 def _drops(module: nn.Module) -> bool:

@@ -5,8 +5,10 @@ The precision is chosen from a measurement on this machine at the model's own sh
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,15 +18,14 @@ from torch import nn
 from septet.engine.machine import cores
 from septet.engine.measured import measured
 from septet.launch import launched
+from septet.model.placing import roomy
 from septet.report import Finding
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # bf16 costs rounding; below this gain it is not worth it
 WORTHWHILE = 1.3
-# rows of the product that is timed
-TOKENS = 1024
-# free memory that a model needs to answer rows, in sizes of its weights
-ROOM = 1.5
+# rows of the product that is timed: on a GPU, fewer are launches and little else
+TOKENS, TOKENS_OF_GPU = 1024, 8192
 # how often each precision is timed at most, and the seconds after which it is not timed again
 TURNS, ENOUGH_S = 5, 1.0
 
@@ -74,6 +75,8 @@ def choose_device(wanted: str | None) -> torch.device:
         raise UsageError(
             f"train.device is {wanted}, and this machine has none that PyTorch can use.", hint="train.device=cpu"
         )
+    if wanted == "cuda":  # read at the first matrix product: sums of products come in one order then (`repeatable`)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     launch = launched()
     if launch.world > 1 and wanted == "mps":
         raise UsageError("Several processes cannot share an MPS device.", hint="train.device=cpu, or one process")
@@ -87,13 +90,30 @@ def choose_device(wanted: str | None) -> torch.device:
     return torch.device(wanted)
 
 
+@contextmanager
+def repeatable(wanted: str | None) -> Iterator[None]:
+    """Let a GPU compute within what it computed before from the same numbers: its sums come in one order, where PyTorch has such a kernel.
+
+    Args:
+        wanted: device of the recipe; None: the best one there is.
+    """
+    if wanted in ("cpu", "mps") or not torch.cuda.is_available():
+        yield
+        return
+    settings: Any = torch.utils.deterministic
+    before = torch.get_deterministic_debug_mode(), settings.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("warn")
+    settings.fill_uninitialized_memory = False  # it finds defects, and takes a pass over each new tensor
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before[0])
+        settings.fill_uninitialized_memory = before[1]
+
+
 def with_room(device: torch.device, model_bytes: int) -> str:
     """Return the device, or the CPU where it has no room for a whole model, of which it may have held a share so far."""
-    if device.type != "cuda":
-        return str(device)
-    torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info()
-    return str(device) if free > ROOM * model_bytes else "cpu"
+    return str(device) if device.type != "cuda" or roomy(model_bytes) else "cpu"
 
 
 def ceiling(device: torch.device, hidden: int, inner: int) -> Ceiling:
@@ -103,15 +123,17 @@ def ceiling(device: torch.device, hidden: int, inner: int) -> Ceiling:
         taken = measure_ceiling(device, hidden, inner)
         return {name: rate for name in DTYPES if (rate := getattr(taken, name)) is not None}
 
-    found = measured("products", {"device": device.type, "tokens": TOKENS, "hidden": hidden, "inner": inner}, rates)
-    return Ceiling(device.type, torch.get_num_threads(), TOKENS, hidden, inner, **found.figures, told=found.told)
+    tokens = _tokens(device)
+    found = measured("products", {"device": device.type, "tokens": tokens, "hidden": hidden, "inner": inner}, rates)
+    return Ceiling(device.type, torch.get_num_threads(), tokens, hidden, inner, **found.figures, told=found.told)
 
 
-def measure_ceiling(device: torch.device, hidden: int, inner: int, tokens: int = TOKENS) -> Ceiling:
+def measure_ceiling(device: torch.device, hidden: int, inner: int, tokens: int | None = None) -> Ceiling:
     """Time the matrix product of one feed-forward layer in each precision; takes tenths of a second.
 
     The precisions take turns, and the best of each counts: other processes slow a machine for a while, not its best moment.
     """
+    tokens = tokens or _tokens(device)
     names = ("fp32", "bf16") + (("fp16",) if device.type == "cuda" else ())
     rates = dict.fromkeys(names, 0.0)
     began = time.perf_counter()
@@ -155,6 +177,10 @@ def flops_per_token(model: Any, unused: Iterable[nn.Module] = ()) -> tuple[float
 
 def _first_learning(matrices: list[tuple[int, bool]]) -> int:
     return next((i for i, (_, learns) in enumerate(matrices) if learns), len(matrices))
+
+
+def _tokens(device: torch.device) -> int:
+    return TOKENS_OF_GPU if device.type == "cuda" else TOKENS
 
 
 def _rate(device: torch.device, dtype: torch.dtype, tokens: int, hidden: int, inner: int) -> float:

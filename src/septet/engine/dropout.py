@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from septet.engine.statistics import freeze
 from septet.engine.unpad import Layout
+from septet.model.placing import put
 
 _TABLE = 1 << 20
 # names of dropouts over what all rows share: DeBERTa's embeddings of relative positions
@@ -49,6 +50,8 @@ class DropoutClock:
         self.unpadded: Layout | None = None
         # whether what learns computes by our own kernels (`engine/kernels.py`)
         self.native = False
+        # whether fused attention takes rows laid end to end in one call (`engine/varlen.py`)
+        self.varlen = False
         # the first site and the number of the dropouts that the model calls as functions
         self.called = (0, 0)
         self._counter: _Called | None = None
@@ -61,8 +64,8 @@ class DropoutClock:
         base_B = _mix(np.array([*rows, step], dtype=np.int64).view(np.uint64) ^ salt_1)
         site_S1 = np.arange(1, self.sites + 1, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
         keys = (_mix(base_B[None, :] ^ site_S1) >> np.uint64(32)).astype(np.uint32).view(np.int32)
-        self.keys_SB = torch.from_numpy(keys[:, :-1]).to(device)
-        self.keys_S = torch.from_numpy(keys[:, -1]).to(device)
+        keys_SB1 = put(torch.from_numpy(keys), torch.device(device))
+        self.keys_SB, self.keys_S = keys_SB1[:, :-1], keys_SB1[:, -1]
 
     @contextlib.contextmanager
     def layout(self, layout: Layout | None) -> Iterator[None]:
@@ -337,9 +340,17 @@ def remove(model: nn.Module) -> None:
 
 
 def _factors(mixed: torch.Tensor, rate: float, dtype: torch.dtype) -> torch.Tensor:
-    bits = _kept_bits(mixed, rate, dtype)
     scale = torch.tensor(1.0 / (1.0 - rate), dtype=dtype)
+    if mixed.device.type != "cpu":
+        return _compared(mixed, rate, dtype).mul_(float(scale))
+    bits = _kept_bits(mixed, rate, dtype)
     return bits.bitwise_and_(int(scale.view(bits.dtype))).view(dtype)
+
+
+def _compared(mixed: torch.Tensor, rate: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return 1 where a word is kept, 0 where it is dropped: what `_kept_bits` says, in fewer passes over a GPU's memory."""
+    mixed *= _signed(_ODD)
+    return (mixed < min(2**31 - 1, 2 * (2**30 - int(rate * 2**31)))).to(dtype)
 
 
 def _kept_bits(mixed: torch.Tensor, rate: float, dtype: torch.dtype) -> torch.Tensor:

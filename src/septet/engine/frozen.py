@@ -27,7 +27,7 @@ from septet.engine.mixture import again
 from septet.engine.plan import Planner
 from septet.engine.ranks import here
 from septet.engine.states import StatesFile, bytes_of, no_room
-from septet.engine.unpad import Unpadder
+from septet.engine.unpad import Unpadder, onto
 from septet.model.features import by_tokens
 from septet.progress import Listen, quiet
 from septet.report import Finding
@@ -195,7 +195,7 @@ class States:
         if self.frozen.cut.position is not None:
             chosen = [self.frozen.all.examples[i] for i in at]
             empty = Batch({}, None, [e.row for e in chosen], [e.meta for e in chosen])
-            return without_tokens(empty, self.of(at))
+            return onto(without_tokens(empty, self.of(at)), self.frozen.train.device)
         return self._padded.batch(at)
 
     def of(self, places: np.ndarray) -> torch.Tensor:
@@ -204,7 +204,7 @@ class States:
         counts = frozen.counts_M[places]
         ends = np.cumsum(counts)
         at_R = np.arange(ends[-1]) + np.repeat(frozen.starts_M[places] - (ends - counts), counts)
-        return self.table[torch.from_numpy(at_R)].to(frozen.train.device)
+        return self.table[torch.from_numpy(at_R)]
 
     def beside(self, inputs: dict[str, torch.Tensor], places: np.ndarray) -> dict[str, torch.Tensor]:
         """Return padded inputs with their states beside them, zeros where there is no token."""
@@ -248,7 +248,7 @@ class Vectors:
         meta = [{"size": self.sizes_M[i], "row": row} for i, row in zip(places, rows, strict=True)]
         shown = [again(row, int(time)) if time else row for row, time in zip(rows, times, strict=True)]
         batch = Batch({}, self.targets_M[torch.from_numpy(places)], shown, meta)
-        return without_tokens(batch, self.states.of(places))
+        return onto(without_tokens(batch, self.states.of(places)), self.states.frozen.train.device)
 
 
 @dataclass(frozen=True, slots=True)

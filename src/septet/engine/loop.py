@@ -26,7 +26,7 @@ from septet.engine.plan import Planner
 from septet.engine.ranks import here
 from septet.engine.state import TrainState
 from septet.engine.timing import Timer
-from septet.engine.unpad import Unpadder
+from septet.engine.unpad import Unpadder, onto
 from septet.errors import out_of_memory
 from septet.model.sizes import width
 from septet.recipe.train import Guarding
@@ -134,10 +134,10 @@ class Examples:
         batch.meta = [{"size": e.size, "row": row} for e, row in zip(chosen, rows, strict=True)]
         for place, name in unfit(batch).items():  # here, because looking at a device would wait for it
             batch.meta[place]["unfit"] = name
-        batch.inputs = {key: value.to(self.device) for key, value in batch.inputs.items()}
+        # states and layout are found out on the host: a GPU would be waited for
         if self.states is not None:
             batch.inputs = self.states.beside(batch.inputs, places)
-        return batch if self.unpadder is None else self.unpadder(batch)
+        return onto(batch if self.unpadder is None else self.unpadder(batch), self.device)
 
     def _width(self, chosen: Sequence[Example]) -> int | None:
         sizes = [len(e.inputs.get("input_ids", ())) for e in chosen]

@@ -275,7 +275,11 @@ def _add_rows(p: torch.Tensor, master: torch.Tensor, kept: torch.Tensor, place: 
     if master.grad is None:
         master.grad = kept.zero_()
     if grad.is_sparse:
-        master.grad.index_add_(0, place[grad._indices()[0]], grad._values().float())
+        places, values = place[grad._indices()[0]], grad._values().float()
+        if master.is_cuda:  # sorted first: `index_add_` adds in whatever order a GPU comes to it
+            master.grad.index_put_((places,), values, accumulate=True)
+        else:
+            master.grad.index_add_(0, places, values)
     else:
         master.grad.add_(grad[place >= 0])
     p.grad = None

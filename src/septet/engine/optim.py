@@ -65,7 +65,8 @@ class Optimizer:
 
     def step(self, lr: float, factor: float = 1.0) -> None:
         """Update masters and parameters with `factor` times the gradients that are there, then drop the gradients."""
-        divisor = None if factor == 1.0 else torch.tensor(1.0 / factor, device=next(self._tensors()).device)
+        # `full` writes it there; a copy from the host would wait for a GPU
+        divisor = None if factor == 1.0 else torch.full((), 1.0 / factor, device=next(self._tensors()).device)
         if self.decays:
             self._decay(lr)
         for inner in self.inners:

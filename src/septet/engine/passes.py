@@ -99,25 +99,24 @@ class Passes:
         return not refused
 
     def _once(self, epoch: int, batches: list[Batch], totals: dict[str, float], scale: float) -> float:
-        loss, fault = torch.zeros((), dtype=torch.float64), None
+        taught, shares = real(batches), []
         for batch in batches:
             device = next(iter(batch.inputs.values())).device
             self.clock.set(batch.rows, epoch, device, step=self.state.step)
             scaled = 0.0 if batch.fills else scale
             with self.clock.layout(batch.layout), self.timer("backward"):
-                share = backward(self.model, self.task, batch, totals, scale=scaled, timer=self.timer).cpu()
+                share = backward(self.model, self.task, batch, totals, scale=scaled, timer=self.timer)
             if batch.fills:
                 continue
-            try:
+            shares.append(share)
+            # a GPU would be waited for, and in a divided model the others make the passes that are left, too
+            if device.type == "cpu" and not self.divided:
                 self.guard.see_loss(float(share), batch)
-            except Fault as found:
-                if not self.divided:
-                    raise
-                fault = fault or found  # the others make the passes that are left, too
-            loss += share
-        if fault is not None:
-            raise fault
-        return float(loss)
+        with self.timer("backward"):
+            told = torch.stack(shares).tolist() if shares else []
+        for share, batch in zip(told, taught, strict=True):
+            self.guard.see_loss(share, batch)
+        return sum(told, 0.0)
 
     def _drop(self) -> None:
         """Drop every gradient, also one that a pass left half way to its master."""

@@ -248,7 +248,7 @@ def join() -> Ranks:
     # torchrun may keep the store over its restarts, with the addresses and the error of processes that are gone
     store = dist.PrefixStore(f"attempt {launch.restarts}", store)
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo",
         store=dist.PrefixStore("group", store),
         rank=rank,
         world_size=world,

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
+from septet.model.placing import put
 from septet.model.sizes import filled
 from septet.tasks import Batch
 
@@ -109,11 +110,22 @@ class Layout:
         self.rows_N = rows_N.contiguous()
         self.places_N = places_N.contiguous()
         self.starts = [0, *accumulate(lengths)]
-        self.starts_B1 = torch.tensor(self.starts, device=rows_N.device)
+        self.starts_B1 = put(torch.tensor(self.starts), rows_N.device)
         self.firsts_B = self.starts_B1[:-1]
         # the dropout's words of each token, by width
         self.words: dict[int, torch.Tensor] = {}
         self._buckets: dict[int, list[Bucket]] = {}
+
+    @cached_property
+    def ends(self) -> torch.Tensor:
+        """(B + 1,) int32: where each row begins, and where the last one ends."""
+        return self.starts_B1.to(torch.int32)
+
+    def to(self, device: torch.device) -> Layout:
+        """Return the same layout on a device."""
+        if device.type == self.rows_N.device.type:
+            return self
+        return Layout(self.lengths, put(self.rows_N, device), put(self.places_N, device))
 
     def empty(self, like: torch.Tensor) -> torch.Tensor:
         """Return a tensor of N tokens to be written, with zeros in the filling."""
@@ -166,6 +178,12 @@ class Unpadder:
         padding = self.first_position - 1
         counted_BT = (ids_BT != padding).long()
         return (counted_BT.cumsum(1) * counted_BT + padding)[layout.rows_N, layout.places_N]
+
+
+def onto(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch whose inputs are on a device; targets stay on the host, where they are counted."""
+    inputs = {name: put(value, device) for name, value in batch.inputs.items()}
+    return replace(batch, inputs=inputs, layout=None if batch.layout is None else batch.layout.to(device))
 
 
 def unpadder(model: Any, clock: Any, vocabulary: int) -> Unpadder | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from septet.errors import ModelError
+from septet.model.placing import put
 from septet.model.sizes import filled
 
 if TYPE_CHECKING:
@@ -72,13 +73,15 @@ def token_losses(
 
     from septet.model import tiled
 
-    goals_BT = goals_BT.to(next(iter(inputs.values())).device)
+    # on the host, where goals are: a GPU would be waited for
     rows_N, places_N = (goals_BT != unlearned).nonzero(as_tuple=True)
     starts_B = row_starts(batch, width, goals_BT.device)
     at_N, goals_N = starts_B[rows_N] + places_N, goals_BT[rows_N, places_N]
     if filling := filled(len(at_N), SIZES, least=8) - len(at_N):
         # the first place again, with nothing to learn there: it adds exact zeros
         at_N, goals_N = torch.cat([at_N, at_N[:1].expand(filling)]), pad(goals_N, (0, filling), value=IGNORED)
+    device = next(iter(inputs.values())).device
+    rows_N, at_N, goals_N = (put(x, device) for x in (rows_N, at_N, goals_N))
     measure = getattr(model, COMPILED, cross_entropies) if model.training else cross_entropies
     if tiled.large(model, len(at_N), measure is not cross_entropies):
         found_N = tiled.losses_at(model, inputs, at_N, goals_N)
@@ -128,14 +131,16 @@ def row_starts(batch: Batch, width: int, device: torch.device) -> torch.Tensor:
     import torch
 
     if batch.layout is not None:
-        return batch.layout.firsts_B
+        return (
+            batch.layout.firsts_B if device == batch.layout.firsts_B.device else torch.tensor(batch.layout.starts[:-1])
+        )
     return torch.arange(len(batch), device=device) * width
 
 
 def decoder_reads(model: Any, labels_BT: torch.Tensor, unlearned: int = IGNORED) -> torch.Tensor:
     """Return what a decoder reads beside an encoder: the labels one place later, behind its own first token."""
     config = model.config
-    labels_BT = labels_BT.to(next(model.parameters()).device)
+    labels_BT = put(labels_BT, next(model.parameters()).device)
     start = getattr(config, "decoder_start_token_id", None)
     start = config.pad_token_id if start is None else start
     ids_BT = labels_BT.new_full(labels_BT.shape, start)

@@ -55,13 +55,10 @@ class Guarding(Block):
     )
 
 
-Passes = Annotated[float, Field(gt=0, le=1_000_000)]
-
-
 class Train(Block):
     """How the model learns: length, update size, learning rate, precision, evaluation, stopping."""
 
-    epochs: Passes | None = key(
+    epochs: Positive | None = key(
         None,
         "Passes over the training rows.",
         why="derived from method and number of rows",

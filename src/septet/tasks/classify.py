@@ -204,14 +204,16 @@ class Classify(Task):
         import torch
         from torch.nn.functional import cross_entropy
 
+        from septet.model.placing import put
+
         logits_BK = model(**_as_computed(model, batch)).logits.float()
-        targets = batch.targets.to(logits_BK.device)  # pyright: ignore[reportOptionalMemberAccess]
+        targets = put(batch.targets, logits_BK.device)  # pyright: ignore[reportArgumentType]
         each = cross_entropy(logits_BK, targets, reduction="none", label_smoothing=self.options.label_smoothing)
         if self.options.loss == "focal":
             # -expm1(-x) keeps 1 - p exact where p is nearly 1; at p = 1 a power below 1 has no gradient
             missed = (-torch.expm1(-each)).clamp(min=SURE)
             each = each * missed ** (GAMMA if self.options.gamma is None else self.options.gamma)
-        return {"label": each * torch.tensor(self.class_weights, device=each.device)[targets]}
+        return {"label": each * put(self.weights(batch)["label"], each.device)}
 
     def findings(self, model: Any) -> list[Any]:
         """Say that focal loss gives other probabilities."""
@@ -271,9 +273,7 @@ class Classify(Task):
         if isinstance(value, str) and len(self.texts) == 1 and not self.members:
             return {self.texts[0]: self.input.parse(value, where)}
         if not isinstance(value, dict):
-            text = "a text, or " if len(self.texts) == 1 and not self.members else ""
-            fields = " and ".join(self.fields)
-            raise DataError(f"An input is {text}an object with {fields}.", where=where, received=value)
+            raise DataError(f"An input is an object with {' and '.join(self.fields)}.", where=where, received=value)
         if self.members:
             return self.schema.asked(value, where)
         missing = [column for column in self.texts if column not in value]

@@ -29,6 +29,10 @@ def event(name, above=None, us=10.0):
         ("aten::baddbmm", "attention"),
         ("aten::_softmax", "attention"),
         ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "attention"),
+        ("torch_attn::_varlen_attn", "attention"),
+        ("torch_attn::_varlen_attn_backward", "attention"),
+        ("aten::_flash_attention_forward", "attention"),
+        ("aten::_flash_attention_backward", "attention"),
         ("aten::_log_softmax", "loss"),
         ("aten::nll_loss_forward", "loss"),
         ("aten::native_layer_norm_backward", "norms and activations"),
@@ -71,6 +75,14 @@ def test_the_groups_and_what_is_outside_of_them_add_up_to_the_window():
         ("norms and activations", 0.5, 0.5),
     ]
     assert sum(each["share"] for each in found) == pytest.approx(1)
+
+
+def test_a_kernel_of_a_gpu_counts_once_where_it_was_launched():
+    launched, kernel = event("aten::mm"), event("ampere_bf16_gemm")
+    launched.self_device_time_total = kernel.self_device_time_total = 4000.0
+    kernel.device_type = SimpleNamespace(name="CUDA")
+    found = by_group([launched, kernel], 0.01, 1, cuda=True)
+    assert [(each["name"], each["ms"]) for each in found] == [(OUTSIDE, 6.0), ("matrix products", 4.0)]
 
 
 class Pair(nn.Module):

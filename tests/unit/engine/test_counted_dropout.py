@@ -69,6 +69,15 @@ def test_extreme_row_ids(rows):
     assert kept.mean() == pytest.approx(0.9, abs=0.01)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rate", [1e-12, 0.1, 0.5, 0.999])
+def test_a_gpu_which_compares_drops_the_same(dtype, rate):
+    words = torch.randint(-(2**31), 2**31, (4, 5000), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    scale = float(torch.tensor(1.0 / (1.0 - rate), dtype=dtype))
+    compared = dropout._compared(words.clone(), rate, dtype).mul_(scale)
+    assert torch.equal(compared, dropout._factors(words.clone(), rate, dtype))
+
+
 @pytest.mark.parametrize("seed", [0, 42, 2**32 - 1, 2**60])
 def test_any_seed(seed):
     assert masks(seed=seed).mean() == pytest.approx(0.9, abs=0.01)

@@ -9,6 +9,7 @@ from septet.engine.device import Ceiling, choose_device, choose_precision, flops
 from septet.engine.machine import cores
 from septet.engine.masters import Masters
 from septet.errors import UsageError
+from septet.model import placing
 from tiny import bench
 
 
@@ -28,6 +29,37 @@ def test_a_machine_that_does_not_gets_fp32(bf16):
     precision, why = choose_precision(ceiling(350, bf16))
     assert precision == "fp32"
     assert f"bf16 {bf16:.0f}, fp32 350" in why
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "mode"),
+    [(None, True, 1), ("cuda", True, 1), ("cpu", True, 0), ("mps", True, 0), (None, False, 0)],
+)
+def test_sums_come_in_one_order_while_a_gpu_trains(monkeypatch, wanted, there, mode):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    settings = torch.utils.deterministic
+    with pytest.raises(KeyError), device.repeatable(wanted):
+        assert torch.get_deterministic_debug_mode() == mode
+        assert settings.fill_uninitialized_memory == (not mode)
+        raise KeyError
+    assert torch.get_deterministic_debug_mode() == 0
+    assert settings.fill_uninitialized_memory
+
+
+@pytest.mark.parametrize(("there", "free", "place"), [(False, 0, "cpu"), (True, 1599, "cpu"), (True, 1601, "cuda")])
+def test_a_model_answers_on_a_gpu_that_has_room_for_it(monkeypatch, there, free, place):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 10_000))
+    model = nn.Linear(16, 16)  # 272 numbers of 4 bytes: 1,088 bytes
+    monkeypatch.setattr(placing, "ROOM", 1600 / 1088)
+    assert placing.device_for(model) == place
+
+
+def test_a_tensor_that_is_there_already_stays_as_it_is():
+    x = torch.arange(3)
+    assert placing.put(x, torch.device("cpu")) is x
+    assert placing.put(x, torch.device("meta")).device.type == "meta"
 
 
 def test_the_threshold_itself_is_worthwhile():

@@ -188,7 +188,7 @@ def test_where_the_compiler_fails_on_one_of_several_processes_none_goes_on(monke
 def test_it_is_taken_where_masters_lie_apart_and_kernels_or_a_compiler_work(
     monkeypatch, precision, compiles, compiler, native, name, kind
 ):
-    monkeypatch.setattr(compiled, "no_compiler", lambda: compiler)
+    monkeypatch.setattr(compiled, "no_compiler", lambda *_: compiler)
     monkeypatch.setattr("septet.engine.muon.hidden_matrices", lambda model: {"out.weight"})
     train = SimpleNamespace(precision=precision, compile=compiles, weight_decay=0.1, shard=False)
     setup = SimpleNamespace(
