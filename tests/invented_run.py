@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from septet.prepare import prepare
 from septet.recipe import Recipe
@@ -237,6 +238,7 @@ class StandIn:
     """Answers rightly as often as its skill says, and is too sure of itself, as tuned models are."""
 
     max_length = 64
+    device = torch.device("cpu")
     calls = 0
 
     def __init__(self, task: Classify, trained: set[int], skill: float, on_train: float):
@@ -287,6 +289,7 @@ class Writer:
     """Writes the reference as often as its skill says, and else three words of it too often."""
 
     max_length = 64
+    device = torch.device("cpu")
 
     def __init__(self, task: Generate, trained: set[int], skill: float, loss: float, on_train: float):
         self.task, self.trained, self.skill, self.losses = task, trained, skill, (loss, on_train)

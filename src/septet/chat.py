@@ -84,7 +84,7 @@ def voices(
         folder: a run folder; without `base`, a model folder too.
         base: let the model before tuning answer first.
         system: a system prompt for the conversation; the recipe's own without it.
-        device: where the models run; the CPU when None.
+        device: where the models run; None: on a GPU that has room, else on the CPU.
         code: plug-in files the model was made with.
 
     Raises:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from septet.engine import device as devices
 from septet.engine import machine as machines
 from septet.errors import amount
 from septet.prepare import prepare
@@ -61,12 +62,14 @@ class Checked:
 
     def text(self) -> str:
         estimate, model = self.estimate, self.model
+        of_gpu = estimate.get("gpu_memory_bytes")
+        gpu = "" if of_gpu is None else f", {of_gpu / 2**30:.2f} GiB of the GPU's"
         shown = machines.lines(self.machine)
         shown += [
             _products(self.machine["ceiling"]),
             f"model       {model['parameters']:,} parameters, {model['trainable']:,} learn ({model['trainable'] / model['parameters']:.1%})",
             f"estimate    {estimate['steps']:,} updates, {estimate['rows_per_s']:.0f} rows/s, about {clock(estimate['total_s'])} in all "
-            f"({clocks(estimate['low_s'], estimate['high_s'])}), {estimate['memory_bytes'] / 2**30:.2f} GiB of memory, {estimate['disk_bytes'] / 2**30:.2f} GiB of disk",
+            f"({clocks(estimate['low_s'], estimate['high_s'])}), {estimate['memory_bytes'] / 2**30:.2f} GiB of memory{gpu}, {estimate['disk_bytes'] / 2**30:.2f} GiB of disk",
             "of which    "
             + ", ".join(f"{name} {clock(estimate[key])}" for key, name in ESTIMATED.items() if estimate[key] >= 0.5),
         ]
@@ -87,7 +90,8 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
         setup = set_up(recipe, prepared, listen=listen)
         setup_s = time.perf_counter() - began
         facts = machines.machine(run.path)
-        estimate = rehearse(setup, run, setup_s=setup_s, listen=listen)
+        with devices.repeatable(recipe.train.device):
+            estimate = rehearse(setup, run, setup_s=setup_s, listen=listen)
         findings = Report(setup.findings.findings)
         findings.add(
             *_resources(estimate, facts),
@@ -153,13 +157,18 @@ def _resources(estimate: dict[str, Any], facts: dict[str, Any]) -> list[Finding]
                 "train.keep=1, or another disk: --run DIR",
             )
         )
-    total = facts["memory_bytes"]["total"]
-    if estimate["memory_bytes"] > (1 - RESERVE) * total:
+    needs = [("memory", estimate["memory_bytes"], facts["memory_bytes"]["total"])]
+    gpus = [each["memory_bytes"] for each in facts["accelerators"] if each["kind"] == "cuda"]
+    if gpus and "gpu_memory_bytes" in estimate:
+        needs.append(("the GPU's memory", estimate["gpu_memory_bytes"], gpus[0]))
+    for whose, need, total in needs:
+        if need <= (1 - RESERVE) * total:
+            continue
         found.append(
             Finding(
                 "memory-short",
                 "warning",
-                f"The run takes about {estimate['memory_bytes'] / 2**30:.1f} of {total / 2**30:.1f} GiB of memory.",
+                f"The run takes about {need / 2**30:.1f} of {total / 2**30:.1f} GiB of {whose}.",
                 "a smaller train.token_budget, or train.activation_checkpointing=true; the update stays the same",
             )
         )

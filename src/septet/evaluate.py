@@ -95,7 +95,7 @@ def evaluate(run: Run, *, on: Any = None, listen: Listen = quiet, device: str | 
 
     Args:
         on: other labelled data (a file or a table) to score beside the run's own splits.
-        device: where the models run; the CPU when None.
+        device: where the models run; None: on the CPU where the recipe says so or no GPU has room, else on the GPU.
 
     Raises:
         UsageError: the run is not finished, or `on` is missing.
@@ -139,7 +139,7 @@ class Examiner:
     """Scores splits: the tuned model, the base and the baselines, and the tests between them.
 
     Args:
-        device: where the models run; the CPU when None.
+        device: where the models run; None: on a GPU that has room, else on the CPU.
     """
 
     def __init__(
@@ -148,7 +148,9 @@ class Examiner:
         self.recipe = recipe
         self.prepared = prepared
         self.listen = listen
-        predictor = Predictor.load(run.model, device=device)
+        predictor = Predictor.load(run.model, device=device or ("cpu" if recipe.train.device == "cpu" else None))
+        if predictor.device.type == "cuda":
+            device = "cuda"
         self.primary: str = recipe.train.metric or predictor.task.primary
         self.scorer: Scorer = scorer(Asked(recipe, predictor, self.primary, listen))
         given = recipe.evaluate.baselines

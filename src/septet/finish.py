@@ -16,7 +16,7 @@ from septet import durable
 from septet.course import Course, estimated
 from septet.engine import state as states
 from septet.engine.device import with_room
-from septet.engine.machine import peak_memory_bytes
+from septet.engine.machine import gpu_peak_bytes, peak_memory_bytes
 from septet.errors import RunError
 from septet.model import card
 from septet.model.artifact import seal, sha256, write_artifact
@@ -55,7 +55,7 @@ class Trained:
     def text(self) -> str:
         return (
             f"trained     {self.steps:,} updates in {self.costs['train_s']:.0f} s, {self.costs['rows_per_s']:.0f} rows/s, "
-            f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.2f} GiB\n"
+            f"peak memory {self.costs['peak_memory_bytes'] / 2**30:.2f} GiB{_of_gpu(self.costs)}\n"
             f"{against(self.costs)}\n"
             f"stopped     {self.stopped}\n{_guarded(self.costs)}"
             f"best        {_best(self.best)}\n"
@@ -75,6 +75,11 @@ def _best(best: dict[str, Any]) -> str:
     if best["value"] is None:
         return f"the last weights, of step {best['step']:,}: there is no validation split to choose by"
     return f"{best['metric']} {best['value']:.4f} on validation at step {best['step']:,}"
+
+
+def _of_gpu(costs: dict[str, Any]) -> str:
+    peak = costs.get("peak_gpu_memory_bytes")
+    return "" if peak is None else f", of the GPU {peak / 2**30:.2f} GiB"
 
 
 def _guarded(costs: dict[str, Any]) -> str:
@@ -200,6 +205,7 @@ def _costs(course: Course) -> dict[str, Any]:
         "stage_s": round(gone_s, 3),
         "parts_s": {part: round(seconds, 3) for part, seconds in sorted(parts.items(), key=lambda item: -item[1])},
         "peak_memory_bytes": peak_memory_bytes(),
+        **({"peak_gpu_memory_bytes": gpu_peak_bytes()} if course.setup.device.type == "cuda" else {}),
         "saving": course.checkpoints.cost.to_json(),
         "estimate": estimated(course.run),
         "forecasts": course.forecast.record(gone_s),

@@ -128,7 +128,7 @@ def predict(
         out: a .csv, .tsv, .jsonl or .parquet file, or a text stream for JSON lines; None keeps the answers in memory.
         scores: also write the probability of every label.
         skip: leave out so many rows at the beginning.
-        device: where the model runs; the CPU when None.
+        device: where the model runs; None: on a GPU that has room, else on the CPU.
         code: plug-in files the model was made with.
         predictor: an open model instead of the folder's.
         listen: told of the progress.

@@ -21,13 +21,13 @@ from septet.course import Course
 from septet.engine import products
 from septet.engine import state as states
 from septet.engine.loop import Source, Step, train_steps
-from septet.engine.machine import held_bytes, peak_memory_bytes
+from septet.engine.machine import gpu_peak_bytes, held_bytes, peak_memory_bytes
 from septet.engine.plan import Planner
 from septet.engine.state import TrainState
 from septet.finish import profiled_rows, write_model
 from septet.metrics import needs_texts
 from septet.model.features import by_tokens
-from septet.model.predictor import TOKENS_OF_WORDS, Predictor
+from septet.model.predictor import Predictor, tokens_of_batch
 from septet.progress import Listen, quiet
 from septet.run import Run
 from septet.setup import Setup
@@ -115,6 +115,7 @@ def rehearse(setup: Setup, run: Run, *, setup_s: float, listen: Listen = quiet) 
         "rows_per_s": round(tokens_per_s * setup.planner.draws_per_epoch / tokens, 1),
         "tokens_per_s": round(tokens_per_s, 1),
         "memory_bytes": peak_memory_bytes() + short + growing,
+        **({"gpu_memory_bytes": gpu_peak_bytes()} if setup.device.type == "cuda" else {}),
         "moment_bytes_each": moment_bytes,
         "disk_bytes": disk_bytes(setup) + frozen_bytes,
         "measured_s": round(time.perf_counter() - began, 1),
@@ -231,7 +232,7 @@ def _written(setup: Setup, rows: Sequence[Any]) -> tuple[list[int], float]:
     """Return the places of rows that make whole batches of answers, as they stand among all rows, and their share of the batches."""
     sizes = [sum(example.size for example in each) for each in setup.task.prompts(rows, setup.processor)]
     order = sorted(range(len(sizes)), key=lambda i: sizes[i])
-    batches = list(by_tokens(order, sizes, TOKENS_OF_WORDS))
+    batches = list(by_tokens(order, sizes, tokens_of_batch(setup.task, setup.device)))
     chosen = np.linspace(0, len(batches), WRITTEN_BATCHES + 2).astype(int)[1:-1]
     chosen = sorted({min(int(i), len(batches) - 1) for i in chosen})
     return [i for place in chosen for i in batches[place]], len(chosen) / len(batches)

@@ -51,7 +51,7 @@ def serve(
     Args:
         folder: a run folder or a model folder.
         host, port, log, log_text: instead of the recipe's; port 0 takes a free one.
-        device: where the model runs; the CPU when None.
+        device: where the model runs; None: on a GPU that has room, else on the CPU.
         code: plug-in files the model was made with.
         listen: told notes for the operator.
         ready: called with the server's URL once the model answers.

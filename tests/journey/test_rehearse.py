@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import small
 from septet import journey, rehearse
@@ -88,6 +89,8 @@ def test_without_validation_nothing_is_priced_for_it(tmp_path):
 
 def test_answers_are_measured_by_whole_batches():
     class Task:
+        answers_with = "texts"
+
         @staticmethod
         def prompts(rows, _processor):
             from septet.tasks import Example
@@ -95,7 +98,7 @@ def test_answers_are_measured_by_whole_batches():
             return [[Example(i, {}, None, row["size"], {})] for i, row in enumerate(rows)]
 
     class Setup:
-        task, processor = Task(), None
+        task, processor, device = Task(), None, torch.device("cpu")
 
     rows = [{"size": 100} for _ in range(95)]
     part, share = rehearse._written(Setup(), rows)  # type: ignore[arg-type]

@@ -82,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         with septet.make_context("septet", args, obj=screen) as context:
             septet.invoke(context)
-            if sys.stdout is not None:  # it was closed before Python began
-                sys.stdout.flush()
+            sys.stdout.flush()
         code = screen.exit_code
     except BaseException as error:
         code = screen.error(error)

@@ -111,13 +111,24 @@ def peak_memory_bytes() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
+def gpu_peak_bytes() -> int:
+    """Return the most of the GPU's memory that PyTorch's tensors took at a time, since `forget_peak`; 0 where there is none."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+
+
 def held_bytes() -> int:
     """Return this process's resident size now."""
     return psutil.Process().memory_info().rss
 
 
 def forget_peak() -> None:
-    """Let `peak_memory_bytes` begin anew, where the system can: Linux forgets the peak when 5 is written to `clear_refs` (proc(5))."""
+    """Let the peaks begin anew, where the system can: Linux forgets this process's when 5 is written to `clear_refs` (proc(5))."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -61,7 +61,7 @@ class Hf:
 
         from septet.model.predictor import Predictor
 
-        predictor = Predictor.load(model)
+        predictor = Predictor.load(model, "cpu")
         if predictor.task.answers_with == "texts":
             return _texts_parity(predictor, out, texts)
         if not predictor.task.input.varies:

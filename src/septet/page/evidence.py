@@ -171,6 +171,7 @@ def costs(story: Story) -> Html | None:
         ["tokens a second", _guess(guess, "tokens_per_s", lambda v: f"{v:,.0f}"), _count(spent.get("tokens_per_s"))],
         ["share of the measured ceiling", words.NO_VALUE, f"{share:.0%}" if share is not None else words.NO_VALUE],
         ["peak memory", _guess(guess, "memory_bytes", words.size), words.size(spent.get("peak_memory_bytes"))],
+        *_of_gpu(guess, spent),
         ["rows seen", words.NO_VALUE, _count(spent.get("rows"))],
         ["tokens seen", words.NO_VALUE, _count(spent.get("tokens"))],
     ]
@@ -190,6 +191,14 @@ def costs(story: Story) -> Html | None:
             table(["baseline", "fitting", "answering", "chosen"], baselines, numeric=(1, 2), caption="The baselines")
         )
     return tag("div", tables, class_="pair")
+
+
+def _of_gpu(guess: dict[str, Any], spent: dict[str, Any]) -> list[list[str]]:
+    """Return the line of the GPU's memory, where there was one."""
+    peak = spent.get("peak_gpu_memory_bytes")
+    if peak is None:
+        return []
+    return [["peak memory of the GPU", _guess(guess, "gpu_memory_bytes", words.size), words.size(peak)]]
 
 
 def _time(parts: dict[str, float], timing: dict[str, Any] | None) -> Html:
