@@ -228,7 +228,7 @@ def test_processes_use_them_all_or_none(monkeypatch, asked):
     )
     setup = SimpleNamespace(recipe=recipe, device=torch.device("cpu"), flops_per_token=1, model=nn.Linear(2, 2))
     setup.clock, setup.findings = DropoutClock(0), SimpleNamespace(add=found.append)
-    other = {type(None): [False, "no compiler there"], bool: "no compiler there"}[type(asked)]
+    other = [False, "no compiler there", "far"]
     monkeypatch.setattr(hasten, "here", lambda: SimpleNamespace(world=2, gather=lambda value: [value, other]))
     monkeypatch.setattr(hasten, "_tokens", lambda _setup: 1)
     monkeypatch.setattr(kernels, "worth", lambda *_, **__: (True, "here they are"))
@@ -238,7 +238,7 @@ def test_processes_use_them_all_or_none(monkeypatch, asked):
     if asked:
         assert [each.slug for each in found] == ["kernels-unused"] and "no compiler there" in found[0].message
     else:
-        assert filled == {"train.kernels": (False, "no compiler there")}
+        assert filled == {"train.kernels": (False, "no compiler there (rank 1 of 2, on far)")}
 
 
 @needs_kernels
