@@ -53,6 +53,8 @@ class Run:
             UsageError: the folder is missing or is not a run.
         """
         run = cls(path)
+        if run.path.is_file():
+            raise UsageError("A run is a folder; this is a file.", where=str(path), hint="ls runs/")
         if not run.path.is_dir():
             raise UsageError("There is no such run folder.", where=str(path), hint="ls runs/")
         if not (run.path / "recipe.given.yaml").exists():

@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         with septet.make_context("septet", args, obj=screen) as context:
             septet.invoke(context)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it was closed before Python began
+                sys.stdout.flush()
         code = screen.exit_code
     except BaseException as error:
         code = screen.error(error)

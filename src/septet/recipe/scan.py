@@ -29,6 +29,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _WORDS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
+_TABLES = (".csv", ".tsv", ".jsonl", ".json")
 _WHY = re.compile(r"\s*:?\s+# why: (.*?)\s*$")
 
 
@@ -227,7 +228,9 @@ def _explain(error: yaml.YAMLError, text: str, name: str) -> RecipeError:
         )
     line = text.split("\n")[mark.line] if mark.line < text.count("\n") + 1 else ""
     problem = getattr(error, "problem", None) or "cannot be read"
-    if "\t" in line[: mark.column + 1] and not line[: mark.column].strip():
+    if name.lower().endswith(_TABLES):
+        hint = f"that is a table; a recipe for it: septet init {name} -o recipe.yaml"
+    elif "\t" in line[: mark.column + 1] and not line[: mark.column].strip():
         hint = "indent with spaces, not with tabs"
     elif (
         line.lstrip().startswith(("@", "`", "%"))

@@ -55,10 +55,13 @@ class Guarding(Block):
     )
 
 
+Passes = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
 class Train(Block):
     """How the model learns: length, update size, learning rate, precision, evaluation, stopping."""
 
-    epochs: Positive | None = key(
+    epochs: Passes | None = key(
         None,
         "Passes over the training rows.",
         why="derived from method and number of rows",

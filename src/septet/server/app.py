@@ -35,7 +35,10 @@ from septet.tasks import Prediction
 
 OPEN_PATHS = (LIVE, READY)
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-_MESSAGES = {404: "There is nothing at this path.", 405: "This path does not take this method."}
+_MESSAGES = {
+    404: f"There is nothing at this path. Ask POST {PREDICT}; GET {LIVE}, {READY} or {METRICS}.",
+    405: f"This path does not take this method. Rows are sent by POST to {PREDICT}; the other paths take GET.",
+}
 
 
 def build(service: Service) -> Guard:
@@ -167,7 +170,7 @@ def _inputs(value: Any, most: int) -> list[Any]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, dict):
-        raise Refusal(422, "invalid_body", message='The body must be {"inputs": […]}, one object, or one string.')
+        raise Refusal(422, "invalid_body", message='The body must be {"inputs": [...]}, one object, or one string.')
     if "inputs" not in value:
         return [value]
     if len(value) > 1:

@@ -273,7 +273,9 @@ class Classify(Task):
         if isinstance(value, str) and len(self.texts) == 1 and not self.members:
             return {self.texts[0]: self.input.parse(value, where)}
         if not isinstance(value, dict):
-            raise DataError(f"An input is an object with {' and '.join(self.fields)}.", where=where, received=value)
+            text = "a text, or " if len(self.texts) == 1 and not self.members else ""
+            fields = " and ".join(self.fields)
+            raise DataError(f"An input is {text}an object with {fields}.", where=where, received=value)
         if self.members:
             return self.schema.asked(value, where)
         missing = [column for column in self.texts if column not in value]
