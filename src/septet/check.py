@@ -14,6 +14,7 @@ from typing import Any
 from septet.engine import device as devices
 from septet.engine import machine as machines
 from septet.errors import amount
+from septet.model.load import look_ahead
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -83,6 +84,7 @@ def check(recipe: Recipe, run: Run, *, tables: Mapping[str, Any] | None = None, 
         CheckError: a finding is a blocker.
     """
     with run.locked():
+        look_ahead(recipe)
         prepared = prepare(recipe, run, tables=tables, listen=listen)
         listen("stage", name="check")
         machines.forget_peak()

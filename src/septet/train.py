@@ -27,6 +27,7 @@ from septet.errors import DiskFull, RunError, explain_foreign
 from septet.finish import Trained, finish, model_bytes, trained
 from septet.hasten import computed_by
 from septet.interrupt import Interrupted, watched
+from septet.model.load import look_ahead
 from septet.prepare import prepare
 from septet.progress import Listen, quiet
 from septet.recipe import Recipe
@@ -104,6 +105,7 @@ def _prepared(
     """Return the prepared data; one process prepares them, fetches the model, and holds them against what the run was begun with."""
     if not here().lead:
         return Prepared.of(run)
+    look_ahead(recipe)
     prepared = prepare(recipe, run, tables=tables, listen=listen)
     folder = folder_of(recipe, prepared, listen=listen)
     settle(run, facts(prepared, folder), changed, force=force)

@@ -5,11 +5,13 @@ import sys
 
 import pytest
 
+from septet.check import check
 from septet.errors import DataError, RecipeError, SeptetError, UsageError
 from septet.recipe import Recipe
 from septet.recipe.scan import scan
 from septet.run import Run
 from septet.tasks.classify import Classify
+from septet.train import train
 
 GIVEN = {"data": {"train": "a.csv"}, "task": {"name": "classify", "text": "text", "label": "label"}}
 
@@ -41,3 +43,13 @@ def test_a_closed_output_is_no_defect():
     command = f"exec '{sys.executable}' -m septet list >&-"
     found = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
     assert "Defect" not in found.stderr and "Traceback" not in found.stderr
+
+
+def test_a_model_folder_that_is_not_there_is_told_before_anything_is_prepared(tmp_path, monkeypatch):
+    (tmp_path / "damaged").mkdir()
+    for verb in (check, train):
+        monkeypatch.setattr(f"{verb.__module__}.prepare", lambda *_, **__: pytest.fail("it was prepared"))
+        for name, told in (("./nowhere", "no model folder here"), (str(tmp_path / "damaged"), "no config.json")):
+            recipe = Recipe.load(GIVEN | {"model": name})
+            with pytest.raises(SeptetError, match=told):
+                verb(recipe, Run(tmp_path / verb.__name__).create())

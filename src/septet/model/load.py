@@ -57,6 +57,19 @@ class Loaded:
     reads_last: bool = False
 
 
+def look_ahead(recipe: Recipe) -> None:
+    """Check a model that is named by a path before its data are prepared, which may take long; hub ids are sought when it is loaded.
+
+    Raises:
+        ModelError: the checkpoint is unsafe or damaged.
+        UsageError: there is no such folder.
+    """
+    model = recipe.model
+    name = model.name if model.architecture is None else model.tokenizer
+    if name is not None and _is_path(recipe.expand(str(name))):
+        base_folder(recipe)
+
+
 def base_folder(recipe: Recipe) -> Path:
     """Return the folder that a recipe's model comes from, known to be safe: the checkpoint's, or the tokenizer's of a new model.
 
@@ -98,13 +111,18 @@ def resolve(
     for candidate in ([base / name] if base else []) + [Path(name)]:
         if candidate.is_dir():
             return candidate
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if _is_path(name):
         raise UsageError(
             "There is no model folder here.",
             where=name,
             hint="model: starter, starter-lm, a folder, or a hub id such as org/name",
         )
     return _from_hub(name, revision, files)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can be no hub id."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
