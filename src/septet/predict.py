@@ -26,10 +26,12 @@ from septet.data.lines import read_lines
 from septet.data.read import read
 from septet.data.table import Part, Table, require_columns
 from septet.data.write import Writer, open_writer, part_of
-from septet.errors import DataError, UsageError
+from septet.errors import DataError, SeptetError, UsageError
 from septet.inputs import cut_off
 from septet.interrupt import Interrupted, given_up, held
 from septet.progress import Listen, quiet
+from septet.recipe import Recipe
+from septet.recipe.data import counted
 
 CHUNK = 1024
 STDIN = "-"
@@ -140,7 +142,7 @@ def predict(
     """
     from septet.model.predictor import Predictor
 
-    _check_out(source, out)
+    _check_out(folder, source, out)
     model = predictor or Predictor.load(folder, device, code)
     rows, columns, total = _rows(source, model.task, listen=listen)
     names = _added(columns, ADDED[model.task.answers_with], scores=scores)
@@ -302,7 +304,7 @@ class _Kept:
         self._answers.extend(rows)
 
 
-def _check_out(source: Any, out: Any) -> None:
+def _check_out(folder: str | Path, source: Any, out: Any) -> None:
     if (
         isinstance(out, (str, Path))
         and isinstance(source, (str, Path))
@@ -311,6 +313,22 @@ def _check_out(source: Any, out: Any) -> None:
         raise UsageError(
             "The answers would overwrite the rows they answer.", received=str(out), hint="another name: -o answers.csv"
         )
+    if isinstance(out, (str, Path)) and Path(out).resolve() in _own_rows(Path(folder) / "recipe.yaml"):
+        raise UsageError(
+            "The answers would overwrite rows that the model learned from or is scored on.",
+            received=str(out),
+            hint="another name: -o answers.csv",
+        )
+
+
+def _own_rows(given: Path) -> set[Path]:
+    """Return the files that a run's recipe reads; none where there is no recipe, or one that is not understood here."""
+    try:
+        recipe = Recipe.load(given)
+        names = [name for split in ("train", "validation", "test") for name in recipe.data.files(split)]
+        return {recipe.path(counted(name)[0]).resolve() for name in names if "://" not in name}
+    except SeptetError:
+        return set()
 
 
 # ---- reading ----

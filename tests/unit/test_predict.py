@@ -5,7 +5,7 @@ import json
 import pytest
 from small_run import make_model, texts
 
-from septet.errors import DataError, ModelError, UsageError
+from septet.errors import DataError, ModelError, SeptetError, UsageError
 from septet.predict import predict
 
 
@@ -209,3 +209,21 @@ def test_what_is_served_is_cleaned_as_what_was_trained_on(tmp_path):
     assert one.scores != pytest.approx(other.scores, abs=1e-4)
     # a log keeps the text as it came, but for what is masked
     assert predictor.kept({"body": raw, "n": 1}) == {"body": raw.replace("a@b.example.com", "<EMAIL>"), "n": 1}
+
+
+def test_the_rows_of_the_run_are_not_overwritten(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("train.csv", "new.csv", "answers.csv"):
+        (tmp_path / name).write_text("body,team\nwhere is it,delivery\n")
+    recipe = {
+        "data": {"train": "train.csv", "folder": ".."},
+        "task": {"name": "classify", "text": "body", "label": "team"},
+    }
+    (tmp_path / "run" / "recipe.yaml").write_text(json.dumps(recipe))
+    with pytest.raises(UsageError, match="rows that the model learned from"):
+        predict(tmp_path / "run", tmp_path / "new.csv", out=tmp_path / "train.csv")
+    assert (tmp_path / "train.csv").read_text().startswith("body,team\nwhere")
+    for out in (tmp_path / "answers.csv", tmp_path / "other.csv"):
+        with pytest.raises(SeptetError) as caught:  # nothing is wrong with the name: there is no model
+            predict(tmp_path / "run", tmp_path / "new.csv", out=out)
+        assert "overwrite" not in str(caught.value)
