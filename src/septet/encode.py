@@ -97,7 +97,7 @@ def encode(recipe: Recipe, prepared: Prepared, folder: Path, *, listen: Listen =
         raise _nothing_to_learn(task, rows, processor)
     mix = Mix.of(recipe, prepared, rows)
     lengths = _from_lengths(config, examples) if task.input.varies else {}
-    recipe = recipe.filled(lengths | _from_rows(recipe, mix.draws_per_epoch) | task.derive(examples))
+    recipe = recipe.filled(lengths | _from_rows(recipe, mix.draws_per_epoch, len(examples)) | task.derive(examples))
     task = _task(recipe, config).learn(rows, max_length=recipe.model.max_length)
     found = _shorten(task, processor, rows, found) if task.input.varies else found
     train = [example for each in found for example in each]
@@ -268,9 +268,13 @@ def _from_lengths(config: dict[str, Any], examples: list[Example]) -> dict[str, 
     }
 
 
-def _from_rows(recipe: Recipe, rows: int) -> dict[str, tuple[Any, str]]:
-    """Return what the number of rows that an epoch shows says of the recipe's open values: dotted path -> value and reason."""
-    batch = max(1, min(rows, 16 if rows < 2000 else 32))
+def _from_rows(recipe: Recipe, rows: int, examples: int) -> dict[str, tuple[Any, str]]:
+    """Return what the number of rows that an epoch shows says of the recipe's open values: dotted path -> value and reason.
+
+    Args:
+        examples: that all rows make; of a long row several windows.
+    """
+    batch = max(1, min(max(rows, examples), 16 if rows < 2000 else 32))
     updates = -(-rows // batch)
     weighed = " by their weights" if recipe.data.weights or recipe.data.balance.on else ""
     epochs = int(np.clip(round(600 / updates), 3, 10))
