@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
 
-from septet.engine import attention_speed, compiled, kernels, native
+from septet.engine import attention_speed, compiled, kernels, native, room
 from septet.engine.attention import FUSED
 from septet.engine.device import DTYPES
 from septet.engine.ranks import here
-from septet.engine.recompute import recompute_layers
+from septet.engine.recompute import recomputable, recompute_layers
+from septet.recipe.recipe import SET_BY_OVERRIDE, SET_IN_RECIPE
 
 if TYPE_CHECKING:
     from septet.engine.optim import Optimizer
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
 
 # of what updates are computed by, as a run records it
 PRECISION, MODEL = "precision of the computation", "what computes the model"
+AGAIN, BUDGET = "train.activation_checkpointing", "train.token_budget"
 
 
 def speed_up(setup: Setup) -> None:
     """Compile what the recipe says, or what repays it, let kernels compute what they can, choose the attention, and keep of the layers what it says."""
+    keeps = _kept(setup)  # first: what is compiled would be compiled for these passes too
     _compile(setup)
     _use_kernels(setup)
     _attend(setup)
+    _fit(setup, keeps)
     if setup.recipe.train.activation_checkpointing:
         setup.findings.add(recompute_layers(setup.model, setup.clock))
 
@@ -113,6 +118,50 @@ def _attend(setup: Setup) -> None:
     if told[0] == "sdpa":
         setup.model.set_attn_implementation(FUSED)
     setup.recipe = recipe.filled({"model.attention": told})
+
+
+def _kept(setup: Setup) -> room.Kept | str | None:
+    """Return what a forward pass keeps, or why that is not told; None where nobody asks."""
+    if setup.recipe.train.activation_checkpointing is not None:
+        return None
+    if not setup.task.input.varies:
+        return "rows have one size; where memory runs out, micro-batches are halved"
+    longest = max(len(e.inputs.get("input_ids", ())) for e in setup.train)
+    halves = setup.recipe.train.precision not in (None, "fp32")
+    try:
+        return room.kept(setup.model, longest, len(recomputable(setup.model)), halves=halves)
+    except Exception as error:  # whatever a model says that wants more than tokens and a mask
+        return f"what a row keeps could not be told ({type(error).__name__}); where memory runs out, micro-batches are halved"
+
+
+def _fit(setup: Setup, keeps: room.Kept | str | None) -> None:
+    """Fill in whether layers are computed again, and let a derived micro-batch be one that has room."""
+    recipe = setup.recipe
+    if keeps is None:
+        return
+    if isinstance(keeps, str):
+        setup.recipe = recipe.filled({AGAIN: (False, keeps)})
+        return
+    halves, budget = recipe.train.precision not in (None, "fp32"), recipe.train.token_budget or 1
+    if setup.clock.native or recipe.model.attention == "sdpa":
+        keeps = replace(keeps, per_pair=0.0)  # the passes were of eager attention
+    mine = room.fit(
+        keeps,
+        room.free_bytes(setup.model, setup.device, halves=halves, processes=here().world if recipe.train.shard else 1),
+        longest=max(e.size for e in setup.train),
+        budget=budget,
+        derived=recipe.whys.get(BUDGET) not in (SET_IN_RECIPE, SET_BY_OVERRIDE),
+        layers=len(recomputable(setup.model)),
+    )
+    # all processes or none, and what has room on all of them: each plans the passes of all
+    told = [room.Fit(*each) for each in here().gather(list(astuple(mine)))]
+    chosen = next((each for each in told if each.again), told[0])
+    recipe = recipe.filled({AGAIN: (chosen.again, chosen.why)})
+    if (fits := min(each.budget for each in told)) < budget:
+        why = f"a micro-batch of {fits:,} tokens has room in memory; it never changes the update"
+        recipe = recipe.filled({BUDGET: (fits, why)}, over=[BUDGET])
+        setup.planner = replace(setup.planner, token_budget=fits)
+    setup.recipe = recipe
 
 
 def _tokens(setup: Setup) -> float:

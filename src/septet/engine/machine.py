@@ -41,7 +41,7 @@ def machine(folder: Path) -> dict[str, Any]:
     memory = psutil.virtual_memory()
     return {
         "cpu": {"name": cpu_name(), "cores": cores(), "flags": cpu_flags()},
-        "memory_bytes": {"total": _memory_limit(memory.total), "available": memory.available},
+        "memory_bytes": {"total": memory_limit(memory.total), "available": memory.available},
         "disk_bytes": {"free": shutil.disk_usage(_existing(folder)).free, "folder": str(folder)},
         "accelerators": accelerators(torch),
         "platform": platform.platform(),
@@ -164,7 +164,8 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory_limit(total: int) -> int:
+def memory_limit(total: int) -> int:
+    """Return the bytes of memory that this process may have, of those the machine has: its control group may allow fewer."""
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"
     return min(total, int(text)) if text.isdigit() else total

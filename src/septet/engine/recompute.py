@@ -20,9 +20,7 @@ from septet.report import Finding
 
 def recompute_layers(model: nn.Module, clock: DropoutClock) -> Finding:
     """Let each of a model's repeated layers be computed again in the backward pass, where it learns, and say how many."""
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = recomputable(model)
     if not layers:
         return Finding(
             "nothing-recomputed",
@@ -30,9 +28,17 @@ def recompute_layers(model: nn.Module, clock: DropoutClock) -> Finding:
             f"train.activation_checkpointing does nothing here: transformers marks no layer of {type(model).__name__} for it.",
             "a smaller train.token_budget",
         )
+    layer: Any
     for layer in layers:
         layer.forward = _again(layer, layer.forward, clock)
     return Finding("layers-recomputed", "note", f"Computed again in the backward pass: {len(layers)} layers.")
+
+
+def recomputable(model: nn.Module) -> list[nn.Module]:
+    """Return the layers that transformers marks as ones that can be computed again."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def _again(layer: nn.Module, once: Callable[..., Any], clock: DropoutClock) -> Callable[..., Any]:

@@ -170,11 +170,12 @@ class Train(Block):
         change="no compiler may run",
         example=False,
     )
-    activation_checkpointing: bool = key(
-        False,
+    activation_checkpointing: bool | None = key(
+        None,
         "Keep of each layer its input alone, and compute the rest again in the backward pass; the update stays the same.",
-        why="a third more work in each update, and train.token_budget bounds memory already",
-        change="a single row is too long for memory",
+        why="derived: a third more work in each update, so only where the longest row has no room in memory without it",
+        change="memory is needed for something else, or runs out",
+        example=True,
     )
     cache_frozen: bool | None = key(
         None,
