@@ -99,7 +99,8 @@ def kept_bytes(model: nn.Module, inputs: dict[str, torch.Tensor]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             found[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # detached: an output that its own node keeps would hold itself, and the model, for ever
+        return tensor.detach()
 
     was_training = model.training
     model.eval()

@@ -1,5 +1,7 @@
 """Whether a micro-batch has room: what a pass keeps is counted to the byte, told for longer rows, and decides before training."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +36,15 @@ def test_what_a_pass_keeps_is_counted_to_the_byte():
     model.first.requires_grad_(False)
     assert room.kept_bytes(model, {"x": x}) == 4 * 5 * 16
     assert model.training
+
+
+def test_nothing_of_the_pass_is_left():
+    model = Two()
+    left = [weakref.ref(p) for p in model.parameters()]
+    room.kept_bytes(model, {"x": torch.ones(5, 8)})
+    del model
+    gc.collect()
+    assert [ref() for ref in left] == [None] * 4
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
