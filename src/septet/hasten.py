@@ -151,7 +151,6 @@ def _fit(setup: Setup, keeps: room.Kept | str | None) -> None:
         longest=max(e.size for e in setup.train),
         budget=budget,
         derived=recipe.whys.get(BUDGET) not in (SET_IN_RECIPE, SET_BY_OVERRIDE),
-        layers=len(recomputable(setup.model)),
     )
     # all processes or none, and what has room on all of them: each plans the passes of all
     told = [room.Fit(*each) for each in here().gather(list(astuple(mine)))]

@@ -19,10 +19,11 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from septet.engine.machine import memory_limit
+from septet.errors import amount
 
 # tokens of the longer of the two passes, if a row has so many
 LONG = 64
-# of what is kept in fp32, what a model that computes in halves keeps: its norms keep fp32 (30 M Llama: 0.55)
+# of what is kept in fp32, what a model that computes in halves keeps: its norms keep fp32 (64 tokens: a Llama 0.55 and 0.59, a BERT 0.50)
 HALVED = 0.6
 # bytes of a number that learns: its moments, and its master where the model computes in halves
 MOMENTS, MASTER = 8, 4
@@ -37,12 +38,14 @@ class Kept:
     Args:
         per_token: of one row's tokens.
         per_pair: of each two tokens of a row.
-        again: of a token, where every layer keeps its input alone, and one layer at a time the rest.
+        layers: that can be computed again; 0: none.
+        inputs: of a token, what all these layers take; computed again, a layer keeps no more, and one at a time the rest.
     """
 
     per_token: float
     per_pair: float
-    again: float
+    layers: int
+    inputs: float
 
     def of(self, tokens: int, row: int, *, again: bool = False) -> float:
         """Return the bytes of so many tokens.
@@ -51,9 +54,8 @@ class Kept:
             row: tokens of a row.
             again: layers are computed again.
         """
-        if again:
-            return self.again * tokens
-        return tokens * (self.per_token + self.per_pair * row)
+        whole = tokens * (self.per_token + self.per_pair * row)
+        return whole / self.layers + tokens * self.inputs if again else whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def kept(model: Any, longest: int, layers: int, *, halves: bool) -> Kept:
     per_pair = max(0.0, each[1] - each[0]) / (sides * max(1, long - short))
     per_token = max(0.0, each[0] - per_pair * sides * short)
     width = int(getattr(model.config.get_text_config(), "hidden_size", 0) or 0) * (2 if halves else 4)
-    return Kept(per_token, per_pair, per_token / max(1, layers) + layers * width)
+    return Kept(per_token, per_pair, layers, layers * width)
 
 
 def kept_bytes(model: nn.Module, inputs: dict[str, torch.Tensor]) -> int:
@@ -114,7 +116,7 @@ def kept_bytes(model: nn.Module, inputs: dict[str, torch.Tensor]) -> int:
     return sum(found.values())
 
 
-def fit(keeps: Kept, free: float, *, longest: int, budget: int, derived: bool, layers: int) -> Fit:
+def fit(keeps: Kept, free: float, *, longest: int, budget: int, derived: bool) -> Fit:
     """Return what has room.
 
     Args:
@@ -122,15 +124,15 @@ def fit(keeps: Kept, free: float, *, longest: int, budget: int, derived: bool, l
         longest: tokens of the longest row.
         budget: tokens that a micro-batch may hold.
         derived: the budget may be made smaller.
-        layers: that can be computed again; 0: none.
     """
     usable = USABLE * max(0.0, free)
-    again = bool(layers) and keeps.of(longest, longest) > usable
-    alone = f"a row of {longest:,} tokens keeps about {_amount(keeps.of(longest, longest))} for its gradient, and about {_amount(max(0.0, free))} are free"
+    alone = keeps.of(longest, longest)
+    again = keeps.layers > 0 and alone > usable
+    why = f"a row of {longest:,} tokens keeps about {amount(alone)} for its gradient, and about {amount(max(0.0, free))} are free"
     fits = budget
     while derived and fits > longest and keeps.of(fits, longest, again=again) > usable:
         fits = max(longest, fits // 2)
-    return Fit(again, alone, fits)
+    return Fit(again, why, fits)
 
 
 def free_bytes(model: nn.Module, device: torch.device, *, halves: bool, processes: int = 1) -> float:
@@ -163,7 +165,3 @@ def _row(model: Any, tokens: int) -> dict[str, torch.Tensor]:
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids_BT
     return inputs
-
-
-def _amount(num_bytes: float) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"
